@@ -1,0 +1,518 @@
+package value
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep lists and objects may nest in JSON text.
+const MaxDepth = 5000
+
+// SyntaxError is a fault in JSON text.
+type SyntaxError struct {
+	Message      string
+	Line, Column int // 1-based; the column counts bytes
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("%s at line %d column %d", e.Message, e.Line, e.Column)
+}
+
+// Parse reads one JSON text, as JSON.parse does: of two fields with one key the last counts, numbers are doubles, and nothing
+// but white space may follow. The error is a [*SyntaxError].
+func Parse(text string) (Value, error) {
+	d := &Decoder{buf: []byte(text)}
+	v, err := d.value(0)
+	if err == nil {
+		err = d.end(isJSONSpace)
+	}
+	if err != nil {
+		return Undefined, err
+	}
+	return v, nil
+}
+
+// Decoder reads JSON from a stream, keeping no more of it than a token and what the values take.
+type Decoder struct {
+	r       io.Reader
+	buf     []byte
+	pos     int
+	failed  error    // what r ended with
+	lines   int      // line ends before buf
+	column  int      // bytes before buf on its first line
+	shapes  []*shape // by depth: the keys of the last object there
+	scratch []byte
+}
+
+// NewDecoder returns a decoder over r.
+func NewDecoder(r io.Reader) *Decoder {
+	return &Decoder{r: r, buf: make([]byte, 0, 64<<10)}
+}
+
+// Items yields the items of the stream's one JSON text: those of a list one at a time as they arrive, anything else as one item.
+// White space around it is what JavaScript's trim takes off, and a blank text is null. An error of the reader is yielded as it is,
+// a fault of the text as a [*SyntaxError]; either ends the sequence.
+func (d *Decoder) Items() func(yield func(Value, error) bool) {
+	return func(yield func(Value, error) bool) {
+		if d.skip(IsSpace); d.atEnd() {
+			if d.readError() != nil {
+				yield(Undefined, d.failed)
+				return
+			}
+			yield(Null, nil)
+			return
+		}
+		more := true
+		var err error
+		if d.buf[d.pos] == '[' {
+			d.pos++
+			err = d.list(0, func(v Value) bool { more = yield(v, nil); return more })
+		} else {
+			var v Value
+			if v, err = d.value(0); err == nil {
+				if err = d.end(IsSpace); err == nil {
+					yield(v, nil)
+					return
+				}
+			}
+		}
+		if err == nil && more {
+			err = d.end(IsSpace)
+		}
+		if err != nil && more {
+			yield(Undefined, err)
+		}
+	}
+}
+
+// fill reads more input; it reports whether there is a byte at pos now.
+func (d *Decoder) fill() bool {
+	if d.pos < len(d.buf) {
+		return true
+	}
+	if d.r == nil || d.failed != nil {
+		return false
+	}
+	d.count()
+	d.buf, d.pos = d.buf[:0], 0
+	for range 100 {
+		n, err := d.r.Read(d.buf[:cap(d.buf)])
+		d.buf = d.buf[:n]
+		d.failed = err
+		if n > 0 || err != nil {
+			return n > 0
+		}
+	}
+	d.failed = io.ErrNoProgress
+	return false
+}
+
+// count adds the position of the buffer's end to lines and column.
+func (d *Decoder) count() {
+	if i := bytes.LastIndexByte(d.buf, '\n'); i >= 0 {
+		d.lines += bytes.Count(d.buf, []byte{'\n'})
+		d.column = len(d.buf) - i - 1
+		return
+	}
+	d.column += len(d.buf)
+}
+
+func (d *Decoder) readError() error {
+	if d.failed == nil || errors.Is(d.failed, io.EOF) {
+		return nil
+	}
+	return d.failed
+}
+
+// atEnd reports whether the input has ended, for good or by an error.
+func (d *Decoder) atEnd() bool { return !d.fill() }
+
+func (d *Decoder) fault(format string, args ...any) error {
+	if err := d.readError(); err != nil && d.pos >= len(d.buf) {
+		return err
+	}
+	before := d.buf[:min(d.pos, len(d.buf))]
+	line, column := d.lines+1, d.column
+	if i := bytes.LastIndexByte(before, '\n'); i >= 0 {
+		line, column = line+bytes.Count(before, []byte{'\n'}), 0
+		before = before[i+1:]
+	}
+	return &SyntaxError{fmt.Sprintf(format, args...), line, column + len(before) + 1}
+}
+
+func (d *Decoder) unexpected() error {
+	if d.atEnd() {
+		return d.fault("Unexpected end of JSON input")
+	}
+	r, _ := utf8.DecodeRune(d.buf[d.pos:])
+	return d.fault("Unexpected token %q in JSON", string(r))
+}
+
+func isJSONSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
+
+// blank skips JSON white space and returns the byte after it, 0 at the end.
+func (d *Decoder) blank() byte {
+	for {
+		for d.pos < len(d.buf) {
+			if c := d.buf[d.pos]; c > ' ' || !isJSONSpace(rune(c)) {
+				return c
+			}
+			d.pos++
+		}
+		if !d.fill() {
+			return 0
+		}
+	}
+}
+
+// skip leaves out what space accepts, also beyond ASCII.
+func (d *Decoder) skip(space func(rune) bool) {
+	for d.fill() {
+		d.whole()
+		r, n := utf8.DecodeRune(d.buf[d.pos:])
+		if !space(r) {
+			return
+		}
+		d.pos += n
+	}
+}
+
+// whole makes sure that a character which starts at pos is in the buffer as a whole, unless the input ends before.
+func (d *Decoder) whole() {
+	for d.r != nil && d.failed == nil && !utf8.FullRune(d.buf[d.pos:]) {
+		rest := append([]byte(nil), d.buf[d.pos:]...)
+		d.buf = d.buf[:d.pos]
+		d.count()
+		d.buf = append(d.buf[:0], rest...)
+		d.pos = 0
+		n, err := d.r.Read(d.buf[len(rest):cap(d.buf)])
+		d.buf = d.buf[:len(rest)+n]
+		d.failed = err
+	}
+}
+
+func (d *Decoder) end(space func(rune) bool) error {
+	if d.skip(space); !d.atEnd() {
+		r, _ := utf8.DecodeRune(d.buf[d.pos:])
+		return d.fault("Unexpected non-whitespace character %q after JSON", string(r))
+	}
+	return d.readError()
+}
+
+func (d *Decoder) value(depth int) (Value, error) {
+	switch c := d.blank(); {
+	case c == '"':
+		s, err := d.text()
+		return String(s), err
+	case c == '{':
+		return d.object(depth)
+	case c == '[':
+		d.pos++
+		var items []Value
+		err := d.list(depth, func(v Value) bool { items = append(items, v); return true })
+		return List(items...), err
+	case c == '-' || (c >= '0' && c <= '9'):
+		return d.number()
+	case c == 't':
+		return True, d.word("true")
+	case c == 'f':
+		return False, d.word("false")
+	case c == 'n':
+		return Null, d.word("null")
+	}
+	return Undefined, d.unexpected()
+}
+
+func (d *Decoder) word(w string) error {
+	for i := range len(w) {
+		if d.atEnd() || d.buf[d.pos] != w[i] {
+			return d.unexpected()
+		}
+		d.pos++
+	}
+	return nil
+}
+
+// list reads the items after an opening bracket; it stops early when add returns false.
+func (d *Decoder) list(depth int, add func(Value) bool) error {
+	if depth >= MaxDepth {
+		return d.fault("JSON nests deeper than %d", MaxDepth)
+	}
+	if d.blank() == ']' {
+		d.pos++
+		return nil
+	}
+	for {
+		v, err := d.value(depth + 1)
+		if err != nil || !add(v) {
+			return err
+		}
+		switch d.blank() {
+		case ',':
+			d.pos++
+		case ']':
+			d.pos++
+			return nil
+		default:
+			return d.unexpected()
+		}
+	}
+}
+
+// object reads an object. Its keys are expected to be those of the last object at this depth; as long as they are, nothing is
+// allocated for them and the list of keys is shared.
+func (d *Decoder) object(depth int) (Value, error) {
+	if depth >= MaxDepth {
+		return Undefined, d.fault("JSON nests deeper than %d", MaxDepth)
+	}
+	d.pos++
+	for len(d.shapes) <= depth {
+		d.shapes = append(d.shapes, emptyShape)
+	}
+	guess := d.shapes[depth]
+	o := members{guess: guess, vals: make([]Value, 0, len(guess.keys))}
+	if d.blank() == '}' {
+		d.pos++
+		return FromObject(&Object{shape: emptyShape}), nil
+	}
+	for {
+		if err := d.member(&o, depth); err != nil {
+			return Undefined, err
+		}
+		c := d.blank()
+		if c != ',' && c != '}' {
+			return Undefined, d.unexpected()
+		}
+		d.pos++
+		if c == '}' {
+			obj := o.object()
+			d.shapes[depth] = obj.shape
+			return FromObject(obj), nil
+		}
+	}
+}
+
+func (d *Decoder) member(o *members, depth int) error {
+	if d.blank() != '"' {
+		return d.unexpected()
+	}
+	key, err := d.token()
+	if err != nil {
+		return err
+	}
+	o.key(key)
+	if d.blank() != ':' {
+		return d.unexpected()
+	}
+	d.pos++
+	v, err := d.value(depth + 1)
+	o.value(v)
+	return err
+}
+
+// members collects the fields of an object that is expected to have the keys of guess.
+type members struct {
+	guess *shape
+	vals  []Value
+	slow  *Builder // once a key was not the expected one
+	last  string   // the key at hand, for slow
+}
+
+func (m *members) key(k []byte) {
+	if m.slow == nil {
+		if i := len(m.vals); i < len(m.guess.keys) && m.guess.keys[i] == string(k) {
+			return
+		}
+		m.slow = &Builder{}
+		for i, v := range m.vals {
+			m.slow.Set(m.guess.keys[i], v)
+		}
+	}
+	m.last = string(k)
+}
+
+func (m *members) value(v Value) {
+	if m.slow != nil {
+		m.slow.Set(m.last, v)
+		return
+	}
+	m.vals = append(m.vals, v)
+}
+
+func (m *members) object() *Object {
+	switch {
+	case m.slow != nil:
+		return m.slow.Object()
+	case len(m.vals) == len(m.guess.keys):
+		return &Object{shape: m.guess, vals: m.vals}
+	}
+	return &Object{shape: newShape(m.guess.keys[:len(m.vals):len(m.vals)]), vals: m.vals}
+}
+
+// text reads a string.
+func (d *Decoder) text() (string, error) {
+	b, err := d.token()
+	return string(b), err
+}
+
+// token reads a string; the bytes are valid until the next read.
+func (d *Decoder) token() ([]byte, error) {
+	d.pos++
+	for i, c := range d.buf[d.pos:] {
+		if c == '"' {
+			b := d.buf[d.pos : d.pos+i]
+			if !utf8.Valid(b) {
+				b = []byte(Clean(string(b)))
+			}
+			d.pos += i + 1
+			return b, nil
+		}
+		if c == '\\' || c < 0x20 {
+			break
+		}
+	}
+	return d.longToken()
+}
+
+// longToken reads a string that has escapes or crosses the end of the buffer.
+func (d *Decoder) longToken() ([]byte, error) {
+	d.scratch = d.scratch[:0]
+	for {
+		if d.atEnd() {
+			return nil, d.fault("Unterminated string in JSON")
+		}
+		c := d.buf[d.pos]
+		switch {
+		case c == '"':
+			d.pos++
+			return d.cleanScratch(), nil
+		case c == '\\':
+			d.pos++
+			if err := d.escape(); err != nil {
+				return nil, err
+			}
+		case c < 0x20:
+			return nil, d.fault("Bad control character in string literal in JSON")
+		default:
+			d.pos++
+			d.scratch = append(d.scratch, c)
+		}
+	}
+}
+
+// cleanScratch mends ill-formed UTF-8 but keeps the lone surrogates that escapes made.
+func (d *Decoder) cleanScratch() []byte {
+	if utf8.Valid(d.scratch) {
+		return d.scratch
+	}
+	var b strings.Builder
+	s := string(d.scratch)
+	for len(s) > 0 {
+		r, n := decodeRune(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			n = illFormed(s)
+			b.WriteRune(r)
+		default:
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return []byte(b.String())
+}
+
+func (d *Decoder) escape() error {
+	if d.atEnd() {
+		return d.fault("Unterminated string in JSON")
+	}
+	c := d.buf[d.pos]
+	if c == 'u' {
+		d.pos++
+		return d.unicodeEscape()
+	}
+	i := strings.IndexByte(`btnfr"\/`, c)
+	if i < 0 {
+		return d.fault("Bad escaped character in JSON")
+	}
+	d.pos++
+	d.scratch = append(d.scratch, "\b\t\n\f\r\"\\/"[i])
+	return nil
+}
+
+func (d *Decoder) unicodeEscape() error {
+	var u uint16
+	for range 4 {
+		if d.atEnd() {
+			return d.fault("Unterminated string in JSON")
+		}
+		n, err := strconv.ParseUint(string(d.buf[d.pos]), 16, 8)
+		if err != nil {
+			return d.fault("Bad Unicode escape in JSON")
+		}
+		d.pos++
+		u = u<<4 | uint16(n)
+	}
+	d.scratch = appendUnit(d.scratch, u)
+	return nil
+}
+
+// number reads a number: -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
+func (d *Decoder) number() (Value, error) {
+	d.scratch = d.scratch[:0]
+	d.accept("-")
+	if d.accept("0") == 0 && d.digits() == 0 {
+		return Undefined, d.unexpected()
+	}
+	if d.accept(".") > 0 && d.digits() == 0 {
+		return Undefined, d.unexpected()
+	}
+	if d.accept("eE") > 0 {
+		d.accept("+-")
+		if d.digits() == 0 {
+			return Undefined, d.unexpected()
+		}
+	}
+	if f, ok := smallInt(d.scratch); ok {
+		return Number(f), nil
+	}
+	f, _ := strconv.ParseFloat(string(d.scratch), 64) // out of range is infinity, as in JavaScript
+	return Number(f), nil
+}
+
+func (d *Decoder) accept(set string) int {
+	if d.atEnd() || strings.IndexByte(set, d.buf[d.pos]) < 0 {
+		return 0
+	}
+	d.scratch = append(d.scratch, d.buf[d.pos])
+	d.pos++
+	return 1
+}
+
+func (d *Decoder) digits() int {
+	n := 0
+	for d.fill() && d.buf[d.pos] >= '0' && d.buf[d.pos] <= '9' {
+		d.scratch = append(d.scratch, d.buf[d.pos])
+		d.pos++
+		n++
+	}
+	return n
+}
+
+func smallInt(b []byte) (float64, bool) {
+	if len(b) > 15 || b[0] == '-' {
+		return 0, false
+	}
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return float64(n), true
+}
