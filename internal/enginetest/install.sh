@@ -40,10 +40,10 @@ cpu=x64
 grep -q avx2 /proc/cpuinfo && cpu=haswell
 wrap() {
 	printf '#!/bin/sh\nunset LD_LIBRARY_PATH\nexport GGML_BACKEND_PATH=%s\nexec %s "$@"\n' \
-		"$lib/ggml/backends0/libggml-cpu-$cpu.so" "$root/usr/bin/$1" > "$folder/$1.new"
-	chmod +x "$folder/$1.new"
-	"$folder/$1.new" --help > /dev/null # it runs, or the installation fails here
-	mv "$folder/$1.new" "$folder/$1"
+		"$lib/ggml/backends0/libggml-cpu-$cpu.so" "$root/usr/bin/$1" > "$folder/$2"
+	chmod +x "$folder/$2"
 }
-wrap llama-quantize
-wrap llama-server
+wrap llama-quantize llama-quantize
+wrap llama-server llama-server.new
+"$folder/llama-server.new" --version # it runs, or the installation fails here
+mv "$folder/llama-server.new" "$folder/llama-server"
