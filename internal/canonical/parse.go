@@ -1,0 +1,293 @@
+package canonical
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Parse reads the one JSON value in src. The tree is made of nil, bool,
+// float64, string, []any and [Object]. A lone surrogate stands in a string as
+// its three-byte generalised UTF-8 form (WTF-8), which ordinary UTF-8 text
+// never contains.
+func Parse(src []byte) (any, error) {
+	if len(src) > MaxBytes {
+		return nil, ErrTooLarge
+	}
+	p := parser{src: src}
+	v, err := p.value(0)
+	if err != nil {
+		return nil, err
+	}
+	if p.space(); p.pos != len(src) {
+		return nil, p.errorf("unexpected text after the JSON value")
+	}
+	return v, nil
+}
+
+type parser struct {
+	src []byte
+	pos int
+}
+
+func (p *parser) errorf(format string, args ...any) error {
+	return fmt.Errorf("byte %d: %s", p.pos, fmt.Sprintf(format, args...))
+}
+
+func (p *parser) space() {
+	for p.pos < len(p.src) {
+		switch p.src[p.pos] {
+		case ' ', '\t', '\n', '\r':
+			p.pos++
+		default:
+			return
+		}
+	}
+}
+
+// peek returns the next byte after white space, 0 at the end.
+func (p *parser) peek() byte {
+	if p.space(); p.pos < len(p.src) {
+		return p.src[p.pos]
+	}
+	return 0
+}
+
+func (p *parser) value(depth int) (any, error) {
+	if depth > MaxDepth {
+		return nil, ErrTooDeep
+	}
+	switch c := p.peek(); {
+	case c == '{':
+		return p.object(depth)
+	case c == '[':
+		return p.array(depth)
+	case c == '"':
+		return p.text()
+	case c == '-' || c >= '0' && c <= '9':
+		return p.number()
+	case c == 't':
+		return true, p.word("true")
+	case c == 'f':
+		return false, p.word("false")
+	case c == 'n':
+		return nil, p.word("null")
+	}
+	return nil, p.errorf("expected a JSON value")
+}
+
+func (p *parser) word(w string) error {
+	if len(p.src)-p.pos < len(w) || string(p.src[p.pos:p.pos+len(w)]) != w {
+		return p.errorf("expected %q", w)
+	}
+	p.pos += len(w)
+	return nil
+}
+
+func (p *parser) array(depth int) (any, error) {
+	p.pos++
+	list := []any{}
+	if p.peek() == ']' {
+		p.pos++
+		return list, nil
+	}
+	for {
+		v, err := p.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+		switch p.peek() {
+		case ',':
+			p.pos++
+		case ']':
+			p.pos++
+			return list, nil
+		default:
+			return nil, p.errorf("expected ',' or ']'")
+		}
+	}
+}
+
+func (p *parser) object(depth int) (any, error) {
+	p.pos++
+	obj := Object{}
+	if p.peek() == '}' {
+		p.pos++
+		return obj, nil
+	}
+	for {
+		m, err := p.member(depth)
+		if err != nil {
+			return nil, err
+		}
+		obj = append(obj, m)
+		switch p.peek() {
+		case ',':
+			p.pos++
+		case '}':
+			p.pos++
+			return sorted(obj)
+		default:
+			return nil, p.errorf("expected ',' or '}'")
+		}
+	}
+}
+
+func (p *parser) member(depth int) (Member, error) {
+	if p.peek() != '"' {
+		return Member{}, p.errorf("expected a member name")
+	}
+	name, err := p.text()
+	if err != nil {
+		return Member{}, err
+	}
+	if p.peek() != ':' {
+		return Member{}, p.errorf("expected ':'")
+	}
+	p.pos++
+	v, err := p.value(depth + 1)
+	return Member{name, v}, err
+}
+
+func sorted(obj Object) (Object, error) {
+	slices.SortFunc(obj, func(a, b Member) int { return compareUTF16(a.Name, b.Name) })
+	for i := 1; i < len(obj); i++ {
+		if obj[i].Name == obj[i-1].Name {
+			return nil, fmt.Errorf("%w: %q", ErrDuplicate, obj[i].Name)
+		}
+	}
+	return obj, nil
+}
+
+// number reads the JSON grammar's number, as strconv alone would let through
+// hex, underscores and infinities.
+func (p *parser) number() (any, error) {
+	start := p.pos
+	if p.src[p.pos] == '-' {
+		p.pos++
+	}
+	switch n := p.digits(); {
+	case n == 0:
+		return nil, p.errorf("expected a digit")
+	case n > 1 && p.src[p.pos-n] == '0':
+		return nil, p.errorf("a number must not begin with 0")
+	}
+	if p.pos < len(p.src) && p.src[p.pos] == '.' {
+		p.pos++
+		if p.digits() == 0 {
+			return nil, p.errorf("expected a digit after the point")
+		}
+	}
+	if p.pos < len(p.src) && (p.src[p.pos] == 'e' || p.src[p.pos] == 'E') {
+		p.pos++
+		if p.pos < len(p.src) && (p.src[p.pos] == '+' || p.src[p.pos] == '-') {
+			p.pos++
+		}
+		if p.digits() == 0 {
+			return nil, p.errorf("expected a digit in the exponent")
+		}
+	}
+	f, err := strconv.ParseFloat(string(p.src[start:p.pos]), 64)
+	if err != nil {
+		return nil, p.errorf("number does not fit a double")
+	}
+	return f, nil
+}
+
+// digits skips decimal digits and returns how many there were.
+func (p *parser) digits() int {
+	start := p.pos
+	for p.pos < len(p.src) && p.src[p.pos] >= '0' && p.src[p.pos] <= '9' {
+		p.pos++
+	}
+	return p.pos - start
+}
+
+func (p *parser) text() (string, error) {
+	p.pos++
+	var out []byte
+	for p.pos < len(p.src) {
+		switch c := p.src[p.pos]; {
+		case c == '"':
+			p.pos++
+			return string(out), nil
+		case c < ' ':
+			return "", p.errorf("control character in a string")
+		case c == '\\':
+			r, err := p.escape()
+			if err != nil {
+				return "", err
+			}
+			out = appendWTF8(out, r)
+		default:
+			r, n := utf8.DecodeRune(p.src[p.pos:])
+			if r == utf8.RuneError && n == 1 {
+				return "", p.errorf("invalid UTF-8 in a string")
+			}
+			out = append(out, p.src[p.pos:p.pos+n]...)
+			p.pos += n
+		}
+	}
+	return "", p.errorf("string does not end")
+}
+
+// escape reads one backslash escape; two escaped surrogates that form a pair
+// are one character.
+func (p *parser) escape() (rune, error) {
+	if p.pos+1 >= len(p.src) {
+		return 0, p.errorf("string does not end")
+	}
+	c := p.src[p.pos+1]
+	if c == 'u' {
+		return p.unicodeEscape()
+	}
+	p.pos += 2
+	switch c {
+	case '"', '\\', '/':
+		return rune(c), nil
+	case 'b':
+		return '\b', nil
+	case 'f':
+		return '\f', nil
+	case 'n':
+		return '\n', nil
+	case 'r':
+		return '\r', nil
+	case 't':
+		return '\t', nil
+	}
+	return 0, p.errorf("unknown escape in a string")
+}
+
+func (p *parser) unicodeEscape() (rune, error) {
+	high, err := p.hex4()
+	if err != nil || high < surrogateHigh || high >= surrogateLow {
+		return high, err
+	}
+	mark := p.pos
+	if p.pos+1 < len(p.src) && p.src[p.pos] == '\\' && p.src[p.pos+1] == 'u' {
+		low, err := p.hex4()
+		if err != nil {
+			return 0, err
+		}
+		if low >= surrogateLow && low < surrogateEnd {
+			return 0x10000 + (high-surrogateHigh)<<10 + (low - surrogateLow), nil
+		}
+		p.pos = mark
+	}
+	return high, nil
+}
+
+func (p *parser) hex4() (rune, error) {
+	if p.pos+6 > len(p.src) {
+		return 0, p.errorf("string does not end")
+	}
+	n, err := strconv.ParseUint(string(p.src[p.pos+2:p.pos+6]), 16, 16)
+	if err != nil {
+		return 0, p.errorf("\\u needs four hex digits")
+	}
+	p.pos += 6
+	return rune(n), nil
+}

@@ -1,0 +1,47 @@
+package durable
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+func TestWriteFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "secret.json")
+	for _, want := range []string{"first", "second, longer", ""} {
+		if err := WriteFile(path, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != want {
+			t.Fatalf("read %q, %v; want %q", got, err, want)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v; want 0600", info.Mode().Perm())
+	}
+	names, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(names) != 1 {
+		t.Errorf("folder holds %v, %v; want the file alone", names, err)
+	}
+}
+
+func TestWriteFileLeavesOldContent(t *testing.T) {
+	dir := t.TempDir()
+	blocked := filepath.Join(dir, "taken")
+	if err := os.Mkdir(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(blocked, []byte("x"), 0o600); err == nil {
+		t.Fatal("replaced a folder by a file")
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 1 || names[0].Name() != "taken" {
+		t.Errorf("folder holds %v, %v; want only what was there", names, err)
+	}
+}
