@@ -1,0 +1,5 @@
+//go:build !windows
+
+package interp
+
+func defaultShell(map[string]string) string { return "/bin/sh" }
