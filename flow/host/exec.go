@@ -1,0 +1,92 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+
+	"lobstah/flow/interp"
+)
+
+// settle is how long after the last kill the output of a process may stay open before it is abandoned.
+const settle = 2 * time.Second
+
+// Exec runs the process to its end. The error is the cause of ctx when that ended first, fs.ErrNotExist if the program or the
+// directory is missing, or what p.Stdout or p.Stderr failed with; an exit code other than 0 is none.
+func Exec(ctx context.Context, p *interp.Process) (interp.Exit, error) {
+	path, err := lookPath(p)
+	if err != nil {
+		return interp.Exit{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	cmd := &exec.Cmd{Path: path, Args: p.Argv, Dir: p.Dir, Env: p.Env, Stdin: p.Stdin, Stdout: stopper(p.Stdout, cancel), Stderr: stopper(p.Stderr, cancel)}
+	setGroup(cmd)
+	if err := cmd.Start(); err != nil {
+		return interp.Exit{}, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err = <-done:
+		return exitOf(err)
+	case <-ctx.Done():
+		end(cmd.Process.Pid, p.Grace, done)
+		return interp.Exit{}, context.Cause(ctx)
+	}
+}
+
+// end asks a process group to stop, kills it after the grace, and waits until it is gone. A process that left the group and keeps
+// the output open is abandoned.
+func end(pid int, grace time.Duration, done <-chan error) {
+	if grace > 0 {
+		terminateGroup(pid)
+		within(grace, done)
+	}
+	killGroup(pid)
+	within(settle, done)
+}
+
+func within(d time.Duration, done <-chan error) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+}
+
+func exitOf(err error) (interp.Exit, error) {
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		if code := failed.ExitCode(); code >= 0 {
+			return interp.Exit{Code: code}, nil
+		}
+		return interp.Exit{Code: -1, Signal: true}, nil
+	}
+	return interp.Exit{}, err
+}
+
+// stopWriter cancels the process when the writer below fails, because nobody reads the rest.
+type stopWriter struct {
+	w      io.Writer
+	cancel context.CancelCauseFunc
+	once   sync.Once
+}
+
+func stopper(w io.Writer, cancel context.CancelCauseFunc) io.Writer {
+	if w == nil {
+		return nil
+	}
+	return &stopWriter{w: w, cancel: cancel}
+}
+
+func (s *stopWriter) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	if err != nil {
+		s.once.Do(func() { s.cancel(err) })
+	}
+	return n, err
+}
