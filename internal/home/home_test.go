@@ -1,0 +1,166 @@
+package home
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("HOME_TEST_HOLD"); dir != "" {
+		hold(dir)
+	}
+	os.Exit(m.Run())
+}
+
+// hold is the other process: it locks, says so and waits to be killed.
+func hold(dir string) {
+	if _, err := (Home{Dir: dir}).Lock(Holder{PID: os.Getpid(), What: "lobstah up", Since: time.Now()}); err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString("locked\n")
+	select {}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	env := map[string]string{"HOME": root}
+	h, err := Find(func(name string) string { return env[name] })
+	if err != nil || h.Dir != filepath.Join(root, ".lobstah") || h.Ledger != filepath.Join(h.Dir, "ledger.db") {
+		t.Errorf("by default: %+v, %v", h, err)
+	}
+	env["LOBSTAH_HOME"] = filepath.Join(root, "other")
+	env["LOBSTAH_PEERS"] = filepath.Join(root, "p.json")
+	env["LOBSTAH_IDENTITY"] = "" // counts as not set
+	h, err = Find(func(name string) string { return env[name] })
+	want := Home{
+		Dir:      filepath.Join(root, "other"),
+		Identity: filepath.Join(root, "other", "identity.json"),
+		Peers:    filepath.Join(root, "p.json"),
+		Allow:    filepath.Join(root, "other", "allow.json"),
+		Ledger:   filepath.Join(root, "other", "ledger.db"),
+		Config:   filepath.Join(root, "other", "config.yaml"),
+	}
+	if err != nil || h != want {
+		t.Errorf("with variables: %+v, %v; want %+v", h, err, want)
+	}
+	if h, err := Find(func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), "LOBSTAH_HOME") {
+		t.Errorf("without any variable: %+v, %v", h, err)
+	}
+}
+
+func TestLockNamesHolder(t *testing.T) {
+	t.Parallel()
+	h := Home{Dir: filepath.Join(t.TempDir(), "home")}
+	if _, running, err := h.Holder(); running || err != nil {
+		t.Fatalf("before: running %v, %v", running, err)
+	}
+	first, err := h.Lock(Holder{PID: 7, What: "lobstah up", Since: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Lock(Holder{PID: 8, What: "lobstah worker start"})
+	held, ok := errors.AsType[*HeldError](err)
+	if !ok || held.Holder.PID != 7 || !strings.Contains(err.Error(), "lobstah up (process 7, since ") {
+		t.Errorf("second lock: %v", err)
+	}
+	next := first.Holder()
+	next.Router = "http://127.0.0.1:17475"
+	if err := first.Update(next); err != nil {
+		t.Fatal(err)
+	}
+	got, running, err := h.Holder()
+	if !running || err != nil || got.Router != next.Router || got.What != "lobstah up" {
+		t.Errorf("holder: %+v, %v, %v", got, running, err)
+	}
+	if err := first.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if _, running, err := h.Holder(); running || err != nil {
+		t.Errorf("after: running %v, %v", running, err)
+	}
+	second, err := h.Lock(Holder{PID: 8})
+	if err != nil {
+		t.Fatalf("after the first: %v", err)
+	}
+	if err := second.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process that is killed leaves its lock file; the next one takes it over.
+func TestLockOfDeadProcess(t *testing.T) {
+	t.Parallel()
+	h := Home{Dir: t.TempDir()}
+	other := exec.CommandContext(t.Context(), os.Args[0])
+	other.Env = append(os.Environ(), "HOME_TEST_HOLD="+h.Dir)
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 16)); err != nil { // "locked"
+		t.Fatal(err)
+	}
+	if _, err := h.Lock(Holder{}); err == nil {
+		t.Error("locked what another process holds")
+	}
+	if err := other.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = other.Wait() // says that it was killed
+	if _, running, err := h.Holder(); running || err != nil {
+		t.Errorf("holder after the kill: running %v, %v", running, err)
+	}
+	l, err := h.Lock(Holder{PID: os.Getpid()})
+	if err != nil {
+		t.Fatalf("after the kill: %v", err)
+	}
+	if err := l.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEditExcludes(t *testing.T) {
+	t.Parallel()
+	h := Home{Dir: t.TempDir()}
+	var inside, total atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			err := h.Edit(t.Context(), func() error {
+				if inside.Add(1) != 1 {
+					t.Error("two changes at a time")
+				}
+				total.Add(1)
+				inside.Add(-1)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if total.Load() != 8 {
+		t.Errorf("%d changes; want 8", total.Load())
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	err := h.Edit(t.Context(), func() error {
+		cancel()
+		return h.Edit(cancelled, func() error { return nil })
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("an edit inside an edit: %v; want cancelled", err)
+	}
+}
