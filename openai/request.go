@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 )
 
@@ -80,6 +81,28 @@ func (r *Request) With(name string, raw []byte) []byte {
 		out = append(out, ',')
 	}
 	return append(out, r.Body[open:]...)
+}
+
+// Elements yields the raw elements of a JSON array, as [Request.Value] returns
+// it; nothing when raw is no array.
+func Elements(raw []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		i := skipSpace(raw, 0)
+		if i == len(raw) || raw[i] != '[' {
+			return
+		}
+		for {
+			i = skipSpace(raw, i+1)
+			end := skipValue(raw, i)
+			if end == i || !yield(raw[i:end:end]) {
+				return
+			}
+			i = skipSpace(raw, end)
+			if i == len(raw) || raw[i] != ',' {
+				return
+			}
+		}
+	}
 }
 
 func (r *Request) read(name string, target any) error {
