@@ -1,0 +1,118 @@
+package allow
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lobstah/internal/livefile"
+	"lobstah/key"
+)
+
+func id(n byte) key.ID { return key.FromSeed([32]byte{n}).ID() }
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "allow.json")
+	l, err := Open(path, slog.New(slog.DiscardHandler))
+	if err != nil || l.Allowed(id(1)) {
+		t.Fatalf("an absent list: %v, allowed %v", err, l.Allowed(id(1)))
+	}
+	since := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
+	mapped := netip.MustParseAddr("::ffff:192.168.1.7")
+	for _, c := range []struct {
+		e        Entry
+		replaced bool
+	}{
+		{Entry{ID: id(1), Label: "Ann & Bob", Since: since}, false},
+		{Entry{ID: id(2)}, false},
+		{Entry{ID: id(1), Label: "Ann"}, true},
+		{Entry{ID: id(1), Address: mapped}, false},
+		{Entry{ID: id(3), Address: mapped.Unmap()}, true},
+	} {
+		if replaced, err := Add(path, c.e); err != nil || replaced != c.replaced {
+			t.Errorf("Add(%v) = %v, %v; want %v", c.e, replaced, err, c.replaced)
+		}
+	}
+	if list, err := l.Reload(); err != nil || len(list) != 3 || list[0].Name() != "Ann" || list[1].Name() != id(2).Short() {
+		t.Errorf("Reload: %v, %v", list, err)
+	}
+	if !l.Allowed(id(1)) || !l.Allowed(id(2)) || l.Allowed(id(3)) {
+		t.Error("the list is not what was added; a legacy key is not allowed by itself")
+	}
+	for _, addr := range []netip.Addr{mapped, mapped.Unmap()} {
+		if got, ok := l.Legacy(addr); !ok || got != id(3) {
+			t.Errorf("Legacy(%v) = %v, %v", addr, got, ok)
+		}
+	}
+	if _, ok := l.Legacy(netip.MustParseAddr("192.168.1.8")); ok {
+		t.Error("another address counts as legacy")
+	}
+	removed, err := Remove(path, func(e Entry) bool { return e.ID == id(1) })
+	if err != nil || len(removed) != 1 {
+		t.Errorf("Remove: %v, %v", removed, err)
+	}
+	if list, err := Read(path); err != nil || len(list) != 2 {
+		t.Errorf("Read: %v, %v", list, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 && os.PathSeparator == '/' {
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
+	}
+	if _, err := Add(path, Entry{}); err == nil {
+		t.Error("added nobody")
+	}
+	if _, err := Add(path, Entry{ID: id(1), Label: "a\nb"}); err == nil {
+		t.Error("added a label of two lines")
+	}
+}
+
+func TestDamagedFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "allow.json")
+	pub := `"pubkey":"` + id(1).String() + `"`
+	for text, want := range map[string]string{
+		"":                                     "line 1",
+		"[]":                                   "line 1",
+		"{\"version\":2}":                      "version 2 is unknown",
+		"{\n\"version\":1,\n\"kesy\":[]}":      `line 3: json: unknown field "kesy"`,
+		"{\n\"version\":1,\n\"keys\":[{" + pub: "line 3",
+		"{\"version\":1,\"keys\":[{}]}":        "keys, entry 1: an entry needs",
+		"{\"version\":1,\"legacy\":[{" + pub + "}]}":                   "legacy, entry 1: it needs the member address",
+		"{\"version\":1,\"keys\":[{" + pub + ",\"address\":\"::1\"}]}": "an address belongs to legacy",
+		"{\"version\":1,\n\"keys\":[{\"pubkey\":\"lob1\"}]}":           "is not a public key",
+		"{\"version\":1}\nx": "line 2: text after the list",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Add(path, Entry{ID: id(2)})
+		damaged, ok := errors.AsType[*livefile.DamagedError](err)
+		if !ok || damaged.Path != path || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != text {
+			t.Errorf("%q became %q, %v", text, after, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"version":1,"keys":[{"pubkey":"` + id(1).String() + `"}],"legacy":[{"address":"::1","pubkey":"` + id(2).String() + `"}]}`))
+	f.Add([]byte(`{"version":1,"keys":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := parse(data)
+		if err != nil {
+			return
+		}
+		for _, e := range list.entries() {
+			if err := e.check(); err != nil {
+				t.Errorf("%q: accepted %v: %v", data, e, err)
+			}
+		}
+	})
+}
