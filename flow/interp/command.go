@@ -19,6 +19,7 @@ type Command struct {
 	SideEffects []string // what it may do outside the pipeline; empty means that it may be run again
 	Lazy        bool     // it pulls one item at a time, and only when it is pulled
 	Stops       bool     // it may stop pulling before its input ends
+	Extra       bool     // the original program lacks it
 
 	// Run starts the command. It pulls from call.Input only here or when its own output is pulled.
 	Run func(ctx context.Context, call *Call) (Output, error)

@@ -34,6 +34,8 @@ type Env struct {
 	Stderr   io.Writer         // warnings
 	Store    Store             // state.set and its kin
 	Cache    Cache             // answers of models
+	// SaveAll writes all documents or none, for commands that keep one thing in Store and Cache.
+	SaveAll func(docs ...Document) error
 	// OnAnswer is told about every answer of a model, also about a replayed one, as soon as it is known; nil if nobody counts.
 	OnAnswer func(Answer)
 	// OnRender is told what a rendering stage consumed; nil if nobody wants to know.
@@ -80,6 +82,12 @@ type Store interface {
 type Cache interface {
 	Get(command, key string) (doc []byte, ok bool)
 	File(command, key string) (string, error)
+}
+
+// Document is a file to write; its path comes from Store.FilePath or Cache.File.
+type Document struct {
+	Path string
+	Doc  []byte
 }
 
 // Var returns an environment variable, or "".

@@ -39,7 +39,11 @@ func Parse(text string) (Value, error) {
 
 // Decoder reads JSON from a stream, keeping no more of it than a token and what the values take.
 type Decoder struct {
+	// MaxItem caps the text of one item that [Decoder.Items] yields, in bytes; 0 means no cap.
+	MaxItem int
+
 	r       io.Reader
+	spent   int // bytes read since the last item
 	buf     []byte
 	pos     int
 	failed  error    // what r ended with
@@ -71,7 +75,7 @@ func (d *Decoder) Items() func(yield func(Value, error) bool) {
 		var err error
 		if d.buf[d.pos] == '[' {
 			d.pos++
-			err = d.list(0, func(v Value) bool { more = yield(v, nil); return more })
+			err = d.list(0, func(v Value) bool { d.spent = 0; more = yield(v, nil); return more })
 		} else {
 			var v Value
 			if v, err = d.value(0); err == nil {
@@ -100,6 +104,10 @@ func (d *Decoder) fill() bool {
 	}
 	d.count()
 	d.buf, d.pos = d.buf[:0], 0
+	if d.spent += cap(d.buf); d.MaxItem > 0 && d.spent > d.MaxItem+cap(d.buf) {
+		d.failed = fmt.Errorf("an item of the JSON text exceeds %d bytes", d.MaxItem)
+		return false
+	}
 	for range 100 {
 		n, err := d.r.Read(d.buf[:cap(d.buf)])
 		d.buf = d.buf[:n]

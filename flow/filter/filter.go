@@ -1,0 +1,134 @@
+// Package filter renders templates: text with placeholders such as {{title | truncate 40}}, filled in from an item.
+//
+// [Render] fills in a template; [Lookup] follows the path of one placeholder. The filters are upper, lower, trim, string, truncate,
+// replace, split, first, last, length, join, json, default, round and date, with JavaScript's rules for text, numbers and dates.
+//
+// Imported by flow/stdlib and flow/workflow; imports flow/value. Templates and items are hostile: rendering takes time
+// proportional to both, and its result is capped at [MaxOutput]. Nothing here keeps state.
+package filter
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"lobstah/flow/value"
+)
+
+// MaxOutput caps the text that one template renders to, in bytes.
+const MaxOutput = 64 << 20
+
+var placeholder = regexp.MustCompile(`\{\{([^}]+)\}\}`)
+
+// Render fills the placeholders of text in from item. The error names an unknown filter.
+func Render(text string, item value.Value) (string, error) {
+	var b strings.Builder
+	end := 0
+	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+		b.WriteString(text[end:at[0]])
+		v, err := evaluate(text[at[2]:at[3]], item)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(show(v))
+		end = at[1]
+		if b.Len() > MaxOutput {
+			return "", errors.New("template renders to more than 64 MiB")
+		}
+	}
+	b.WriteString(text[end:])
+	return b.String(), nil
+}
+
+func show(v value.Value) string {
+	switch v.Kind() {
+	case value.KindUndefined, value.KindNull:
+		return ""
+	case value.KindList, value.KindObject:
+		return v.JSON()
+	}
+	return value.Text(v)
+}
+
+func evaluate(expr string, item value.Value) (value.Value, error) {
+	parts := splitBars(expr)
+	v := Lookup(item, value.Trim(parts[0]))
+	for _, part := range parts[1:] {
+		var err error
+		if v, err = Apply(v, value.Trim(part)); err != nil {
+			return value.Undefined, err
+		}
+	}
+	return v, nil
+}
+
+// Lookup follows a path: "." and "this" are the item itself, the parts between dots are fields, indices or length.
+func Lookup(item value.Value, path string) value.Value {
+	if path == "." || path == "this" {
+		return item
+	}
+	for part := range strings.SplitSeq(path, ".") {
+		if part == "" {
+			continue
+		}
+		if item.IsNullish() {
+			return value.Undefined
+		}
+		item = item.Property(part)
+	}
+	return item
+}
+
+// splitBars splits an expression at the bars outside quotes.
+func splitBars(expr string) []string {
+	var parts []string
+	start, quote := 0, byte(0)
+	for i := 0; i < len(expr); i++ {
+		switch c := expr[i]; {
+		case quote != 0 && c == '\\':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '|':
+			parts = append(parts, expr[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, expr[start:])
+}
+
+// callWords splits a filter call into its name and arguments. Parts of a word may be quoted.
+func callWords(call string) []string {
+	var words []string
+	var word []byte
+	open, quote := false, byte(0)
+	for i := 0; i < len(call); i++ {
+		c := call[i]
+		switch {
+		case quote != 0 && c == '\\' && i+1 < len(call):
+			i++
+			word = append(word, call[i])
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote != 0:
+			word = append(word, c)
+		case c == '"' || c == '\'':
+			quote, open = c, true
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			if open {
+				words = append(words, string(word))
+			}
+			word, open = word[:0], false
+		default:
+			word, open = append(word, c), true
+		}
+	}
+	if open {
+		words = append(words, string(word))
+	}
+	return words
+}

@@ -1,0 +1,79 @@
+package stdlib
+
+import (
+	"strings"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/value"
+)
+
+func mapCommand() interp.Command {
+	return interp.Command{
+		Name:        "map",
+		Description: "Wrap, unwrap or set fields of each item",
+		Help:        "map --wrap issue\nmap --unwrap result\nmap state=done 'label={{id}}: {{title}}'",
+		Params: []interp.Param{
+			stringParam("wrap", "Put each item into an object under this key"),
+			stringParam("unwrap", "Replace each item by its field of this name"), positional(),
+		},
+		Required: []string{},
+		Lazy:     true,
+		Run:      lazily(mapItems),
+	}
+}
+
+func mapItems(call *interp.Call) (interp.Seq, error) {
+	wrap, wrapping := call.Args.Text("wrap")
+	unwrap, unwrapping := call.Args.Text("unwrap")
+	wrapping, unwrapping = wrapping && wrap != "", unwrapping && unwrap != ""
+	switch {
+	case wrapping && unwrapping:
+		return nil, fault("map cannot use both --wrap and --unwrap")
+	case unwrapping:
+		return interp.Map(call.Input, func(item value.Value) (value.Value, error) {
+			return pickFields(item, []string{unwrap}).Field(unwrap), nil
+		}), nil
+	}
+	fields := assignments(call.Args.Positional)
+	return interp.Map(call.Input, func(item value.Value) (value.Value, error) {
+		item = assign(item, fields)
+		if wrapping {
+			item = value.Record(value.F(wrap, item))
+		}
+		return item, nil
+	}), nil
+}
+
+// assignment sets a field to a template.
+type assignment struct{ key, template string }
+
+func assignments(words []string) []assignment {
+	var out []assignment
+	for _, w := range words {
+		key, text, ok := strings.Cut(w, "=")
+		if key = value.Trim(key); ok && key != "" {
+			out = append(out, assignment{key, text})
+		}
+	}
+	return out
+}
+
+// assign sets the fields one after the other, so that a later template sees an earlier field. An item that is no object becomes
+// one with the field value first; the templates then still see the item itself.
+func assign(item value.Value, fields []assignment) value.Value {
+	if len(fields) == 0 {
+		return item
+	}
+	o, isObject := item.AsObject()
+	if !isObject {
+		wrapped, _ := value.Record(value.F("value", item)).AsObject()
+		for _, f := range fields {
+			wrapped = wrapped.With(f.key, value.String(renderPlain(f.template, item)))
+		}
+		return value.FromObject(wrapped)
+	}
+	for _, f := range fields {
+		o = o.With(f.key, value.String(renderPlain(f.template, value.FromObject(o))))
+	}
+	return value.FromObject(o)
+}
