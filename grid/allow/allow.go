@@ -6,9 +6,8 @@
 //	 "legacy": [{"address": "192.168.1.7", "pubkey": "lob1…", "since": "…"}]}
 //
 // [Open] gives the live list to a worker; [Read], [Add] and [Remove] are for
-// commands, no two of which may write at a time. A legacy address stands for a
-// key: programs of the original sign nothing, so what comes from there counts
-// as that key's.
+// commands, no two of which may write at a time. From a legacy address unsigned
+// requests may name that key: programs of the original sign nothing.
 //
 // cmd/ imports it; it imports key and internal packages. The file decides who
 // may use the machine, so it is read strictly: a member that it should not have
@@ -56,10 +55,7 @@ func (e Entry) Name() string {
 
 // same reports whether two entries permit the same thing.
 func (e Entry) same(other Entry) bool {
-	if e.Address.IsValid() || other.Address.IsValid() {
-		return e.Address == other.Address
-	}
-	return e.ID == other.ID
+	return e.Address == other.Address && e.ID == other.ID
 }
 
 func (e Entry) check() error {
@@ -82,8 +78,14 @@ type file struct {
 // table is a parsed file, made for looking up.
 type table struct {
 	file
-	keys   map[key.ID]Entry
-	legacy map[netip.Addr]key.ID
+	keys   map[key.ID]string // to labels
+	legacy map[claim]bool
+}
+
+// A claim is an address and the key that it may name.
+type claim struct {
+	address netip.Addr
+	id      key.ID
 }
 
 // A List is the live list. It is safe for concurrent use.
@@ -103,16 +105,15 @@ func Open(path string, log *slog.Logger) (*List, error) {
 func (l *List) Path() string { return l.live.Path() }
 
 // Allowed reports whether id is on the list, as it is or was within the last
-// second.
-func (l *List) Allowed(id key.ID) bool {
-	_, ok := l.live.Get().keys[id]
-	return ok
+// second, and under which label.
+func (l *List) Allowed(id key.ID) (label string, ok bool) {
+	label, ok = l.live.Get().keys[id]
+	return label, ok
 }
 
-// Legacy returns the key that addr stands for.
-func (l *List) Legacy(addr netip.Addr) (key.ID, bool) {
-	id, ok := l.live.Get().legacy[addr.Unmap().WithZone("")]
-	return id, ok
+// Legacy reports whether unsigned requests from addr may name id.
+func (l *List) Legacy(addr netip.Addr, id key.ID) bool {
+	return l.live.Get().legacy[claim{addr.Unmap().WithZone(""), id}]
 }
 
 // Entries returns the keys, then the legacy addresses.
@@ -136,8 +137,7 @@ func Read(path string) ([]Entry, error) {
 	return t.entries(), nil
 }
 
-// Add writes e to the list, in the place of an entry for the same key or
-// address.
+// Add writes e to the list, in the place of an entry that permits the same.
 func Add(path string, e Entry) (replaced bool, err error) {
 	e.Address = e.Address.Unmap().WithZone("")
 	if err := e.check(); err != nil {
@@ -198,7 +198,7 @@ func rewrite(path string, change func([]Entry) []Entry) error {
 func (t table) entries() []Entry { return slices.Concat(t.Keys, t.Legacy) }
 
 func parse(data []byte) (table, error) {
-	t := table{keys: map[key.ID]Entry{}, legacy: map[netip.Addr]key.ID{}}
+	t := table{keys: map[key.ID]string{}, legacy: map[claim]bool{}}
 	if data == nil {
 		return t, nil
 	}
@@ -237,7 +237,7 @@ func (t *table) index() error {
 		if e.Address.IsValid() {
 			return fmt.Errorf("keys, entry %d: an address belongs to legacy", i+1)
 		}
-		t.keys[e.ID] = e
+		t.keys[e.ID] = e.Label
 	}
 	for i, e := range t.Legacy {
 		if err := e.check(); err != nil {
@@ -246,7 +246,7 @@ func (t *table) index() error {
 		if !e.Address.IsValid() {
 			return fmt.Errorf("legacy, entry %d: it needs the member address", i+1)
 		}
-		t.legacy[e.Address.Unmap().WithZone("")] = e.ID
+		t.legacy[claim{e.Address.Unmap().WithZone(""), e.ID}] = true
 	}
 	return nil
 }

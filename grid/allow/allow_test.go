@@ -20,8 +20,12 @@ func TestList(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "allow.json")
 	l, err := Open(path, slog.New(slog.DiscardHandler))
-	if err != nil || l.Allowed(id(1)) {
-		t.Fatalf("an absent list: %v, allowed %v", err, l.Allowed(id(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := func(n byte) bool { _, ok := l.Allowed(id(n)); return ok }
+	if allowed(1) {
+		t.Fatal("an absent list allows somebody")
 	}
 	since := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 	mapped := netip.MustParseAddr("::ffff:192.168.1.7")
@@ -33,28 +37,32 @@ func TestList(t *testing.T) {
 		{Entry{ID: id(2)}, false},
 		{Entry{ID: id(1), Label: "Ann"}, true},
 		{Entry{ID: id(1), Address: mapped}, false},
-		{Entry{ID: id(3), Address: mapped.Unmap()}, true},
+		{Entry{ID: id(1), Address: mapped.Unmap(), Label: "again"}, true},
+		{Entry{ID: id(3), Address: mapped.Unmap()}, false},
 	} {
 		if replaced, err := Add(path, c.e); err != nil || replaced != c.replaced {
 			t.Errorf("Add(%v) = %v, %v; want %v", c.e, replaced, err, c.replaced)
 		}
 	}
-	if list, err := l.Reload(); err != nil || len(list) != 3 || list[0].Name() != "Ann" || list[1].Name() != id(2).Short() {
+	if list, err := l.Reload(); err != nil || len(list) != 4 || list[0].Name() != "Ann" || list[1].Name() != id(2).Short() {
 		t.Errorf("Reload: %v, %v", list, err)
 	}
-	if !l.Allowed(id(1)) || !l.Allowed(id(2)) || l.Allowed(id(3)) {
+	if !allowed(1) || !allowed(2) || allowed(3) {
 		t.Error("the list is not what was added; a legacy key is not allowed by itself")
 	}
 	for _, addr := range []netip.Addr{mapped, mapped.Unmap()} {
-		if got, ok := l.Legacy(addr); !ok || got != id(3) {
-			t.Errorf("Legacy(%v) = %v, %v", addr, got, ok)
+		if !l.Legacy(addr, id(1)) || !l.Legacy(addr, id(3)) || l.Legacy(addr, id(2)) {
+			t.Errorf("at %v the keys are not those that were added", addr)
 		}
 	}
-	if _, ok := l.Legacy(netip.MustParseAddr("192.168.1.8")); ok {
+	if l.Legacy(netip.MustParseAddr("192.168.1.8"), id(1)) {
 		t.Error("another address counts as legacy")
 	}
+	if label, _ := l.Allowed(id(1)); label != "Ann" {
+		t.Errorf("label %q; want Ann", label)
+	}
 	removed, err := Remove(path, func(e Entry) bool { return e.ID == id(1) })
-	if err != nil || len(removed) != 1 {
+	if err != nil || len(removed) != 2 {
 		t.Errorf("Remove: %v, %v", removed, err)
 	}
 	if list, err := Read(path); err != nil || len(list) != 2 {
