@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/grid/engine"
+	"lobstah/openai"
+)
+
+const (
+	pollEvery   = 10 * time.Second // while the engine answers
+	pollFailing = 2 * time.Second  // while it does not
+	pollTimeout = 5 * time.Second
+	pollStale   = 30 * time.Second // never reached while facts.run runs
+	pollAgain   = time.Second      // for a model that is not in the list, at most this often
+)
+
+// facts is what the engine last said of its models, kept in memory so that no
+// request waits for the engine to say it again.
+type facts struct {
+	engine  engine.Engine
+	early   chan struct{} // a wish for the next poll at once
+	polling sync.Mutex    // one poll at a time
+
+	mu     sync.RWMutex // guards the following
+	models []grid.Model
+	err    error
+	at     time.Time
+}
+
+func newFacts(e engine.Engine) *facts { return &facts{engine: e, early: make(chan struct{}, 1)} }
+
+// run polls until ctx ends.
+func (f *facts) run(ctx context.Context) {
+	for {
+		f.poll(ctx, 0)
+		_, err, _ := f.last()
+		pause := pollEvery
+		if err != nil {
+			pause = pollFailing
+		}
+		select {
+		case <-time.After(pause):
+		case <-f.early:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// soon makes run ask again at once, because something speaks against what the
+// engine said last.
+func (f *facts) soon() {
+	select {
+	case f.early <- struct{}{}:
+	default: // it is wished for already
+	}
+}
+
+// poll asks the engine, unless somebody did within the last age.
+func (f *facts) poll(ctx context.Context, age time.Duration) {
+	f.polling.Lock()
+	defer f.polling.Unlock()
+	if _, _, at := f.last(); !at.IsZero() && time.Since(at) < age {
+		return
+	}
+	// Whoever asks may leave; the answer serves the others too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
+	defer cancel()
+	models, err := f.engine.Models(ctx)
+	if len(models) > grid.MaxModels {
+		models = models[:grid.MaxModels]
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.models = models
+	}
+	f.err, f.at = err, time.Now()
+}
+
+func (f *facts) last() ([]grid.Model, error, time.Time) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.models, f.err, f.at
+}
+
+// current is the list of models, from memory but for the very first time. The
+// error says that the engine cannot be reached.
+func (f *facts) current(ctx context.Context) ([]grid.Model, *openai.Error) {
+	models, err, at := f.last()
+	if at.IsZero() || time.Since(at) > pollStale || err != nil && time.Since(at) > 2*pollFailing {
+		f.poll(ctx, pollFailing)
+		models, err, _ = f.last()
+	}
+	if err != nil {
+		return nil, unavailable("engine_unavailable", pollFailing, "the worker's engine cannot be reached: %v", err)
+	}
+	return models, nil
+}
+
+// find returns the model that text asks for. The error is a 404 that says what
+// there is.
+func (f *facts) find(ctx context.Context, text string) (grid.Model, *openai.Error) {
+	models, fault := f.current(ctx)
+	if fault != nil {
+		return grid.Model{}, fault
+	}
+	if m, ok := serving(models, text); ok {
+		return m, nil
+	}
+	f.poll(ctx, pollAgain) // it may be new
+	if models, fault = f.current(ctx); fault != nil {
+		return grid.Model{}, fault
+	}
+	if m, ok := serving(models, text); ok {
+		return m, nil
+	}
+	return grid.Model{}, notFound(models, text)
+}
+
+// serving looks for the model; a name without a tag means its tag latest, as
+// in Ollama.
+func serving(models []grid.Model, text string) (grid.Model, bool) {
+	name, digest := grid.SplitModel(text)
+	tagged := name + ":latest"
+	if digest != "" {
+		tagged += "@" + digest
+	}
+	for _, want := range []string{text, tagged} {
+		i := slices.IndexFunc(models, func(m grid.Model) bool { return m.Serves(want) })
+		if i >= 0 {
+			return models[i], true
+		}
+	}
+	return grid.Model{}, false
+}
+
+func notFound(models []grid.Model, text string) *openai.Error {
+	e := &openai.Error{
+		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
+		Message: fmt.Sprintf("this worker does not serve the model %q", text),
+	}
+	name, digest := grid.SplitModel(text)
+	i := slices.IndexFunc(models, func(m grid.Model) bool { return m.ID == name })
+	switch {
+	case digest != "" && i >= 0 && models[i].Digest == "":
+		e.Message += fmt.Sprintf("; its engine tells no digest of %s, so none can be asked for", name)
+	case digest != "" && i >= 0:
+		e.Message += "; it has " + name + "@" + models[i].Digest
+	case len(models) == 0:
+		e.Message += "; its engine has no model yet"
+	default:
+		e.Message += "; the nearest names are " + strings.Join(nearest(models, name, 3), ", ")
+	}
+	return e
+}
+
+// nearest returns the n names that take the fewest edits from name.
+func nearest(models []grid.Model, name string, n int) []string {
+	type candidate struct {
+		id    string
+		edits int
+	}
+	var list []candidate
+	for _, m := range models {
+		list = append(list, candidate{m.ID, edits(strings.ToLower(name), strings.ToLower(m.ID))})
+	}
+	slices.SortStableFunc(list, func(a, b candidate) int { return cmp.Compare(a.edits, b.edits) })
+	var names []string
+	for _, c := range list[:min(n, len(list))] {
+		names = append(names, c.id)
+	}
+	return names
+}
+
+// edits is the Levenshtein distance, with insertions at half price: people
+// leave tags away. It looks at 64 bytes of each.
+func edits(from, to string) int {
+	from, to = from[:min(len(from), 64)], to[:min(len(to), 64)]
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(from) {
+		diagonal := row[0]
+		row[0] += 2
+		for j := range len(to) {
+			change := diagonal
+			if from[i] != to[j] {
+				change += 2
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+2)
+		}
+	}
+	return row[len(to)]
+}

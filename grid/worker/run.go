@@ -1,0 +1,271 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/grid/engine"
+	"lobstah/openai"
+	"lobstah/receipt"
+)
+
+// Why a job ended before its answer did; causes of its context.
+var (
+	errStopping = errors.New("the worker is stopping")
+	errSilent   = errors.New("the engine has sent nothing for too long")
+	errStuck    = errors.New("the client takes no bytes")
+	errLeft     = errors.New("the client left")
+)
+
+// maxAnswer caps a whole answer of the engine.
+const maxAnswer = 64 << 20
+
+// A job is one request on its way through the worker. One goroutine owns it.
+type job struct {
+	w       *Worker
+	id      string
+	path    string
+	dialect openai.Dialect
+	request *openai.Request
+	claim   claim
+	from    requester
+	held    int64 // bytes of the body's budget
+	model   grid.Model
+	call    engine.Call
+	streams bool
+	reply   *reply
+
+	ctx     context.Context // ends when the client leaves, and with cancel
+	cancel  context.CancelCauseFunc
+	silence *time.Timer
+	meter   *openai.Meter
+	hash    receipt.StreamHash
+	sent    int // events
+
+	arrived time.Time // of the process's clock, for the log
+	begun   time.Time
+	started time.Time // of the worker's clock, for the receipt
+	outcome string    // code of what went wrong
+	fault   string
+	signed  *receipt.Signed
+}
+
+// passedHeaders go on to the engine.
+var passedHeaders = []string{"Anthropic-Version", "Anthropic-Beta", "Openai-Beta"}
+
+// prepareCall makes the engine's call: the body's own bytes, but that the model
+// goes by its name, and usage is always asked for in streams.
+func (j *job) prepareCall(r *http.Request) {
+	q := *j.request
+	if name, digest := grid.SplitModel(q.Model); digest != "" && j.model.ID != q.Model {
+		q.Body = q.With("model", quote(name))
+		if again, err := openai.ParseRequest(q.Body); err == nil {
+			q = *again
+		}
+	}
+	j.streams = q.Stream && j.dialect != openai.Embeddings && j.dialect != openai.CountTokens
+	body := q.Body
+	if j.streams && j.dialect.OpenAI() && !q.IncludeUsage {
+		body = q.With("stream_options", withUsage(q.Value("stream_options")))
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	for _, name := range passedHeaders {
+		if v := r.Header.Values(name); len(v) > 0 {
+			header[name] = v
+		}
+	}
+	j.call = engine.Call{Path: j.path, Header: header, Body: body}
+}
+
+func quote(s string) []byte {
+	raw, _ := json.Marshal(s) // a string always encodes
+	return raw
+}
+
+// withUsage sets include_usage in a client's stream_options.
+func withUsage(raw []byte) []byte {
+	options := map[string]json.RawMessage{}
+	_ = json.Unmarshal(raw, &options) // parsed before: an object, null or nothing
+	if options == nil {
+		options = map[string]json.RawMessage{}
+	}
+	options["include_usage"] = json.RawMessage("true")
+	out, _ := json.Marshal(options) // raw JSON always encodes
+	return out
+}
+
+// run gets the answer from the engine and sends it.
+func (j *job) run() {
+	limit := j.w.AnswerTimeout
+	if j.streams {
+		limit = j.w.Silence
+	}
+	j.silence = time.AfterFunc(limit, func() { j.cancel(errSilent) })
+	defer j.silence.Stop()
+	j.meter = openai.NewMeter(j.dialect)
+	answer, err := j.w.Engine.Do(j.ctx, j.call)
+	if err != nil {
+		j.fail(j.faultOf(err))
+		return
+	}
+	defer answer.Body.Close()
+	if j.streams {
+		j.stream(answer)
+	} else {
+		j.whole(answer)
+	}
+}
+
+// whole sends an answer that is no stream.
+func (j *job) whole(answer *engine.Answer) {
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		j.fail(j.faultOf(err))
+		return
+	case len(body) > maxAnswer:
+		j.fail(engineFault("answer_too_large", "the engine's answer is larger than %d bytes", maxAnswer))
+		return
+	}
+	if j.meter.Body(body); j.meter.Failure != nil {
+		j.fail(fromEngine(j.meter.Failure))
+		return
+	}
+	j.signed = j.settle("", receipt.HashBody(body))
+	if err := j.reply.answer(answer.Status, contentType(answer), body, j.signed); err != nil {
+		j.outcome = "client_left" // after the engine was done: the receipt stands
+	}
+}
+
+func contentType(answer *engine.Answer) string {
+	if answer.ContentType == "" {
+		return "application/json"
+	}
+	return answer.ContentType
+}
+
+// isStream reports whether the engine answers with events; one that does not
+// say is believed.
+func isStream(answer *engine.Answer) bool {
+	kind, _, err := mime.ParseMediaType(answer.ContentType)
+	return answer.ContentType == "" || err == nil && kind == "text/event-stream"
+}
+
+// fail ends the job with e; nothing is owed for it. A nil e means that nobody
+// is there to be told.
+func (j *job) fail(e *openai.Error) {
+	if e == nil {
+		return
+	}
+	j.outcome, j.fault = e.Code, e.Message
+	if j.outcome == "" {
+		j.outcome = e.Type
+	}
+	j.reply.fail(e)
+}
+
+// faultOf says what the client is told of err, which came from the engine or
+// from the end of the job's context. Nil means that the client left.
+func (j *job) faultOf(err error) *openai.Error {
+	switch cause := context.Cause(j.ctx); {
+	case errors.Is(cause, errStopping):
+		return unavailable("draining", 5*time.Second, "the worker is stopping, and did not finish this answer; it costs nothing")
+	case errors.Is(cause, errSilent):
+		return &openai.Error{Status: http.StatusGatewayTimeout, Type: "engine_error", Code: "engine_silent", Message: errSilent.Error()}
+	case cause != nil:
+		j.outcome = "client_left"
+		return nil
+	}
+	e := fromEngine(asError(err, http.StatusBadGateway))
+	if e.Status == http.StatusBadGateway {
+		j.w.Logger.Warn("the engine failed", "request", j.id, "engine", j.w.Engine.Name(), "err", e.Message)
+		j.w.facts.soon()
+	}
+	return e
+}
+
+// asError gives err the wire's shape.
+func asError(err error, status int) *openai.Error {
+	if e, ok := errors.AsType[*openai.Error](err); ok {
+		return e
+	}
+	return &openai.Error{Status: status, Type: "engine_error", Code: "engine_failed", Message: "the engine failed: " + err.Error()}
+}
+
+// fromEngine decides which of an engine's failures a client may see as they
+// are: what is the request's own fault, and what another time may cure. The
+// rest is 502; so is a refusal of the worker itself, which says nothing to the
+// worker's client.
+func fromEngine(e *openai.Error) *openai.Error {
+	out := *e
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		out.RetryAfter = wholeSeconds(e.RetryAfter)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return engineFault("engine_refused", "the engine refused the worker (%d): %s; its owner sets --engine-key", e.Status, e.Message)
+	default:
+		out.Status = http.StatusBadGateway
+	}
+	return &out
+}
+
+func engineFault(code, format string, args ...any) *openai.Error {
+	return &openai.Error{Status: http.StatusBadGateway, Type: "engine_error", Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// log writes the request's one line: no prompt, no key.
+func (j *job) log(r *http.Request) {
+	attrs := []slog.Attr{
+		slog.String("request", j.id), slog.String("path", j.path), slog.Int("status", j.reply.status),
+		slog.String("from", shortName(j.from)), slog.Duration("took", time.Since(j.arrived).Round(time.Microsecond)),
+	}
+	add := func(name, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(name, value))
+		}
+	}
+	add("label", j.from.label)
+	add("caller_request", plainID(r.Header.Get(RequestIDHeader)))
+	if j.request != nil {
+		add("model", j.request.Model)
+	}
+	if j.meter != nil {
+		input, output, source := j.tokens()
+		attrs = append(attrs, slog.Int64("in", input), slog.Int64("out", output), slog.String("counted_by", string(source)),
+			slog.Duration("queued", j.begun.Sub(j.arrived).Round(time.Microsecond)))
+		add("finish", j.meter.Finish)
+	}
+	if first := j.reply.first; !first.IsZero() {
+		attrs = append(attrs, slog.Duration("first", first.Sub(j.arrived).Round(time.Microsecond)))
+	}
+	add("outcome", j.outcome)
+	add("fault", j.fault)
+	j.w.Logger.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
+}
+
+func shortName(rq requester) string {
+	if rq.id.IsZero() {
+		return receipt.Anonymous
+	}
+	return rq.id.Short()
+}
+
+// plainID lets an id of the caller's into the log if it is one.
+func plainID(s string) string {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7F {
+			return ""
+		}
+	}
+	return clip(s, 64)
+}

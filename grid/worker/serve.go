@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"lobstah/openai"
+	"lobstah/receipt"
+)
+
+// RequestIDHeader names the request in the worker's log and in the receipt.
+const RequestIDHeader = "X-Request-Id"
+
+// maxModelName is what grid's capacity allows, plus a digest.
+const maxModelName = 256 + len("@sha256:") + 64
+
+// ServeHTTP answers all routes of a worker.
+func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if d := openai.DialectOf(r.URL.Path); d != openai.Unknown {
+		if allowMethods(rw, r, d, http.MethodPost) {
+			w.servePost(rw, r, d)
+		}
+		return
+	}
+	get, ok := w.routes[r.URL.Path]
+	switch {
+	case !ok:
+		newReply(rw, openai.Unknown, w.WriteTimeout).fail(&openai.Error{
+			Status: http.StatusNotFound, Type: "not_found",
+			Message: fmt.Sprintf("this is a lobstah worker; it has nothing at %.80s", r.URL.Path),
+		})
+	case allowMethods(rw, r, openai.Unknown, http.MethodGet, http.MethodHead):
+		get(rw, r)
+	}
+}
+
+// reads are the routes that only tell; anybody may ask.
+func (w *Worker) reads() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/":          w.root,
+		"/healthz":   w.healthz,
+		"/pubkey":    w.tell(func(*http.Request) (any, *openai.Error) { return map[string]any{"pubkey": w.id}, nil }),
+		"/capacity":  w.tell(func(r *http.Request) (any, *openai.Error) { return nilable(w.capacity(r)) }),
+		"/v1/models": w.tell(w.listModels),
+		"/receipts":  w.tell(w.serveReceipts),
+	}
+}
+
+func nilable[T any](v *T, e *openai.Error) (any, *openai.Error) { return v, e }
+
+func (w *Worker) tell(what func(*http.Request) (any, *openai.Error)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		v, fault := what(r)
+		if fault != nil {
+			newReply(rw, openai.Unknown, w.WriteTimeout).fail(fault)
+			return
+		}
+		writeJSON(rw, http.StatusOK, v)
+	}
+}
+
+func (w *Worker) root(rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	_, _ = rw.Write([]byte("lobstah-worker\n")) // a client that left needs no answer
+}
+
+func allowMethods(rw http.ResponseWriter, r *http.Request, d openai.Dialect, methods ...string) bool {
+	for _, m := range methods {
+		if r.Method == m {
+			return true
+		}
+	}
+	rw.Header().Set("Allow", strings.Join(methods, ", "))
+	newReply(rw, d, time.Minute).fail(&openai.Error{
+		Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed",
+		Message: fmt.Sprintf("%.20s is not answered at %s; use %s", r.Method, r.URL.Path, methods[0]),
+	})
+	return false
+}
+
+// servePost serves one request for the engine and logs it.
+func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dialect) {
+	j := &job{
+		w: w, id: receipt.NewJobID(), path: r.URL.Path, dialect: d,
+		arrived: time.Now(), reply: newReply(rw, d, w.WriteTimeout), ctx: r.Context(),
+	}
+	rw.Header().Set(RequestIDHeader, j.id)
+	defer j.log(r)
+	defer j.reply.close()
+	if !w.begin() {
+		j.fail(w.health())
+		return
+	}
+	defer w.requests.Done()
+	if fault := j.prepare(rw, r); fault != nil {
+		j.fail(fault)
+	} else {
+		j.queued(r)
+	}
+	w.bodies.give(j.held)
+}
+
+// prepare does everything that comes before the queue.
+func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Error) {
+	w := j.w
+	if j.claim, fault = w.claim(r); fault != nil {
+		return fault
+	}
+	if j.from, fault = w.admit(j.claim); fault != nil {
+		return fault
+	}
+	var body []byte
+	if body, j.held, fault = w.readBody(rw, r); fault != nil {
+		return fault
+	}
+	if j.request, fault = parse(body); fault != nil {
+		return fault
+	}
+	if fault = w.verify(r, j.claim, j.from, body); fault != nil {
+		return fault
+	}
+	if fault = w.health(); fault != nil {
+		return fault
+	}
+	if j.model, fault = w.facts.find(r.Context(), j.request.Model); fault != nil {
+		return fault
+	}
+	j.prepareCall(r)
+	return w.credit(r.Context(), j.from)
+}
+
+func parse(body []byte) (*openai.Request, *openai.Error) {
+	request, err := openai.ParseRequest(body)
+	if err != nil {
+		return nil, asError(err, http.StatusBadRequest)
+	}
+	if len(request.Model) > maxModelName {
+		return nil, &openai.Error{
+			Status: http.StatusBadRequest, Type: "invalid_request_error", Param: "model",
+			Message: fmt.Sprintf("model: longer than %d bytes", maxModelName),
+		}
+	}
+	return request, nil
+}
+
+// queued waits for a slot and runs the job in it.
+func (j *job) queued(r *http.Request) {
+	w := j.w
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(w.halt, func() { cancel(errStopping) })()
+	j.ctx, j.cancel = ctx, cancel
+
+	t, waits, refusal := w.queue.enter(j.from.name())
+	if refusal != nil {
+		j.fail(refusal)
+		return
+	}
+	j.reply.accept(j.beatMode(r), waits, func() (int, int, time.Duration) { return w.queue.place(t) })
+	if waits {
+		refusal, err := w.queue.wait(ctx, t)
+		if err != nil {
+			j.fail(j.faultOf(err))
+			return
+		}
+		if refusal == nil {
+			if refusal = w.credit(ctx, j.from); refusal != nil { // others may have spent it
+				w.queue.leave(t)
+			}
+		}
+		if refusal != nil {
+			j.fail(refusal)
+			return
+		}
+	}
+	defer w.queue.leave(t)
+	j.started = w.Now()
+	j.begun = time.Now()
+	j.run()
+}
+
+// beatMode decides how the client learns that it was accepted.
+func (j *job) beatMode(r *http.Request) beatMode {
+	switch {
+	case !j.streams:
+		return silent
+	case j.claim.how == bySignature || j.claim.how == byConnection:
+		if r.ProtoAtLeast(1, 1) {
+			return informational
+		}
+		return silent
+	}
+	return comments
+}
