@@ -172,6 +172,9 @@ func (s *Store) userPath(key string) (string, error) {
 	return filepath.Join(s.dir, name), nil
 }
 
+// Create makes the directory, which otherwise happens when it is first needed.
+func (s *Store) Create() error { return s.ensureDir() }
+
 func (s *Store) ensureDir() error { return os.MkdirAll(s.dir, 0o700) }
 
 func (s *Store) now() time.Time {

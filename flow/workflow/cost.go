@@ -1,0 +1,296 @@
+package workflow
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/value"
+)
+
+// price is what a model costs in USD per million tokens.
+type price struct{ input, output float64 }
+
+// prices of the models that are known without configuration.
+var prices = map[string]price{
+	"gpt-4o":                     {2.5, 10},
+	"gpt-4o-mini":                {0.15, 0.6},
+	"gpt-4-turbo":                {10, 30},
+	"gpt-3.5-turbo":              {0.5, 1.5},
+	"claude-opus-4-20250514":     {15, 75},
+	"claude-sonnet-4-5-20250514": {3, 15},
+	"claude-haiku-3-5":           {0.8, 4},
+	"gemini-1.5-pro":             {1.25, 5},
+	"gemini-1.5-flash":           {0.075, 0.3},
+}
+
+// Charge is what one answer cost.
+type Charge struct {
+	Step         string
+	Model        string // "" when the answer named none
+	InputTokens  float64
+	OutputTokens float64
+	USD          float64
+}
+
+// Cost is what the models of a run cost.
+type Cost struct {
+	InputTokens  float64
+	OutputTokens float64
+	USD          float64
+	Charges      []Charge
+}
+
+// maxKnown bounds how many answers are remembered as paid.
+const maxKnown = 4096
+
+// meter adds up what a run's models cost. It is safe for concurrent use: parallel branches share it.
+type meter struct {
+	stderr io.Writer
+	limit  *CostLimit
+	prices map[string]price
+
+	mu     sync.Mutex // guards the following
+	total  Cost
+	warned map[string]bool
+	paid   map[*value.Object]bool // usage objects of answers that are paid for
+	copies map[string]bool        // the JSON of those answers' usage, to know copies that were stored in between
+	outer  *meter                 // of the workflow that this one is a step of
+	step   string                 // the step in it
+}
+
+func newMeter(env *interp.Env, limit *CostLimit) *meter {
+	m := &meter{stderr: env.Stderr, limit: limit, warned: map[string]bool{}, paid: map[*value.Object]bool{}, copies: map[string]bool{}}
+	m.prices = prices
+	if text := env.Var("LOBSTER_LLM_PRICING_JSON"); value.Trim(text) != "" {
+		m.prices = m.customPrices(text)
+	}
+	return m
+}
+
+// nested is the meter of a workflow that runs as a step: it has its own limit, and what it counts counts outside, too.
+func (m *meter) nested(bill *account, limit *CostLimit) *meter {
+	return &meter{
+		stderr: m.stderr, limit: limit, prices: m.prices, paid: map[*value.Object]bool{}, copies: map[string]bool{},
+		outer: m, step: bill.step,
+	}
+}
+
+func (m *meter) customPrices(text string) map[string]price {
+	out := map[string]price{}
+	for k, v := range prices {
+		out[k] = v
+	}
+	doc, err := value.Parse(text)
+	o, ok := doc.AsObject()
+	valid := err == nil && ok
+	for name, rates := range o.All() {
+		p := price{rate(rates.Field("input")), rate(rates.Field("output"))}
+		valid = valid && value.Trim(name) != "" && p.input >= 0 && p.output >= 0
+		out[name] = p
+	}
+	if !valid {
+		fmt.Fprintln(m.stderr, "[WARN] Ignoring invalid LOBSTER_LLM_PRICING_JSON; custom LLM pricing must be a JSON object whose model entries have finite non-negative input and output rates.")
+		return prices
+	}
+	return out
+}
+
+func rate(v value.Value) float64 {
+	f, ok := v.AsNumber()
+	if !ok || math.IsInf(f, 0) || math.IsNaN(f) {
+		return -1
+	}
+	return f
+}
+
+// check compares the total with the limit.
+func (m *meter) check() error {
+	if m.limit == nil {
+		return nil
+	}
+	m.mu.Lock()
+	usd := m.total.USD
+	m.mu.Unlock()
+	if usd <= m.limit.MaxUSD {
+		return nil
+	}
+	if m.limit.Stop {
+		return fatal{plainError(fmt.Sprintf("Cost limit exceeded: $%s > $%s limit", value.Fixed(usd, 4), value.Fixed(m.limit.MaxUSD, 2)))}
+	}
+	fmt.Fprintf(m.stderr, "[WARN] Cost $%s exceeds limit $%s\n", value.Fixed(usd, 4), value.Fixed(m.limit.MaxUSD, 2))
+	return nil
+}
+
+func (m *meter) summary() Cost {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.total
+	c.USD = math.Round(c.USD*1e6) / 1e6
+	return c
+}
+
+// account collects the charges of one attempt at one step; they count once it settles. It belongs to one goroutine at a time.
+type account struct {
+	meter   *meter
+	step    string
+	charges []value.Value
+}
+
+func (m *meter) account(step string) *account { return &account{meter: m, step: step} }
+
+// branch is an account of its own, so that branches that lose are not billed.
+func (a *account) branch(step string) *account { return a.meter.account(step) }
+
+// answer notes what a model returned: a live call is charged, a replay is known to be paid.
+func (a *account) answer(ans interp.Answer) {
+	a.meter.remember(ans.Item)
+	if !ans.Replayed {
+		a.charges = append(a.charges, ans.Item)
+	}
+}
+
+// result charges the items of a step's result that carry usage, unless they are answers that were charged already. isInside says that no
+// data came from outside, so that what looks like a known answer is one.
+func (a *account) result(v value.Value, isInside bool) {
+	items, ok := v.AsList()
+	if !ok {
+		items = []value.Value{v}
+	}
+	for _, it := range items {
+		if it.Field("usage").Kind() == value.KindObject && !a.meter.knows(it, isInside) {
+			a.charges = append(a.charges, it)
+			a.meter.remember(it)
+		}
+	}
+}
+
+// recall notes that the items of an earlier result were charged when they came.
+func (a *account) recall(v value.Value) {
+	items, ok := v.AsList()
+	if !ok {
+		items = []value.Value{v}
+	}
+	for _, it := range items {
+		a.meter.remember(it)
+	}
+}
+
+func (a *account) settle() {
+	for _, item := range a.charges {
+		a.meter.charge(a.step, item)
+	}
+	a.charges = nil
+}
+
+func (m *meter) remember(item value.Value) {
+	usage, ok := item.Field("usage").AsObject()
+	if !ok {
+		return
+	}
+	for ; m != nil; m = m.outer {
+		m.mu.Lock()
+		if len(m.paid) >= maxKnown {
+			clear(m.paid)
+		}
+		if len(m.copies) >= maxKnown {
+			clear(m.copies)
+		}
+		m.paid[usage] = true
+		m.copies[fingerprint(item)] = true
+		m.mu.Unlock()
+	}
+}
+
+func fingerprint(item value.Value) string {
+	return item.Field("usage").JSON() + value.Text(item.Field("model"))
+}
+
+func (m *meter) knows(item value.Value, isInside bool) bool {
+	usage, _ := item.Field("usage").AsObject()
+	m.mu.Lock()
+	known := m.paid[usage] || isInside && m.copies[fingerprint(item)]
+	m.mu.Unlock()
+	return known || m.outer != nil && m.outer.knows(item, isInside)
+}
+
+// charge adds one answer to the total.
+func (m *meter) charge(step string, item value.Value) {
+	usage := item.Field("usage")
+	c := Charge{Step: step, InputTokens: tokens(usage, "inputTokens", "input_tokens", "prompt_tokens"), OutputTokens: tokens(usage, "outputTokens", "output_tokens", "completion_tokens")}
+	c.Model, _ = item.Field("model").AsString()
+	p, known := m.prices[c.Model]
+	if !known {
+		m.warnUnpriced(c.Model)
+	}
+	c.USD = (c.InputTokens*p.input + c.OutputTokens*p.output) / 1e6
+	m.add(c)
+}
+
+func (m *meter) add(c Charge) {
+	m.mu.Lock()
+	m.total.InputTokens += c.InputTokens
+	m.total.OutputTokens += c.OutputTokens
+	m.total.USD += c.USD
+	m.total.Charges = append(m.total.Charges, c)
+	m.mu.Unlock()
+	if m.outer != nil {
+		c.Step = m.step + "." + c.Step
+		m.outer.add(c)
+	}
+}
+
+// warnUnpriced says once for each model that its price is unknown.
+func (m *meter) warnUnpriced(model string) {
+	root := m
+	for root.outer != nil {
+		root = root.outer
+	}
+	root.mu.Lock()
+	seen := root.warned[model]
+	root.warned[model] = true
+	root.mu.Unlock()
+	if seen {
+		return
+	}
+	if model == "" {
+		model = "<missing>"
+	}
+	fmt.Fprintf(m.stderr, "[WARN] No LLM pricing configured for model %q; recording zero cost. Set LOBSTER_LLM_PRICING_JSON to enable cost_limit enforcement for this model.\n", model)
+}
+
+func tokens(usage value.Value, names ...string) float64 {
+	for _, n := range names {
+		if f, ok := usage.Field(n).AsNumber(); ok && !math.IsNaN(f) && !math.IsInf(f, 0) {
+			return max(0, math.Floor(f))
+		}
+	}
+	return 0
+}
+
+// Value is the cost as documents hold it.
+func (c Cost) Value() value.Value {
+	steps := make([]value.Value, len(c.Charges))
+	for i, ch := range c.Charges {
+		steps[i] = value.Record(
+			value.F("stepId", value.String(ch.Step)), value.F("model", value.String(ch.Model)), value.F("inputTokens", value.Number(ch.InputTokens)),
+			value.F("outputTokens", value.Number(ch.OutputTokens)), value.F("costUsd", value.Number(ch.USD)),
+		)
+	}
+	return value.Record(
+		value.F("totalInputTokens", value.Number(c.InputTokens)), value.F("totalOutputTokens", value.Number(c.OutputTokens)),
+		value.F("estimatedCostUsd", value.Number(c.USD)), value.F("byStep", value.List(steps...)),
+	)
+}
+
+// restore takes up what a paused run had spent.
+func (m *meter) restore(doc value.Value) {
+	steps, _ := doc.Field("byStep").AsList()
+	for _, s := range steps {
+		model, _ := s.Field("model").AsString()
+		in, out, usd := rate(s.Field("inputTokens")), rate(s.Field("outputTokens")), rate(s.Field("costUsd"))
+		m.add(Charge{value.Text(s.Field("stepId")), model, max(0, in), max(0, out), max(0, usd)})
+	}
+}

@@ -1,0 +1,95 @@
+package workflow
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/value"
+)
+
+// maxNesting is how many workflow files may run inside each other.
+const maxNesting = 32
+
+// nested runs another workflow file as one step.
+func (w job) nested(ctx context.Context, s *Step) (value.Value, error) {
+	child, err := w.child(s)
+	if err != nil {
+		return value.Undefined, err
+	}
+	out, err := child.steps(ctx)
+	if err != nil {
+		return value.Undefined, err
+	}
+	switch out.Status {
+	case NeedsApproval:
+		return value.Undefined, gateInChild(s.ID, "approval")
+	case NeedsInput:
+		return value.Undefined, gateInChild(s.ID, "input")
+	}
+	var b value.Builder
+	b.Set("id", value.String(s.ID))
+	b.Set("stdout", value.String(""))
+	if len(out.Output) > 0 {
+		v := interp.OneOrList(out.Output)
+		b.Set("stdout", value.String(plainText(v)))
+		b.Set("json", v)
+	}
+	return b.Value(), nil
+}
+
+func gateInChild(id, kind string) error {
+	return plainError("Workflow step " + id + " sub-workflow halted for " + kind + ". Sub-workflow approval/input gates are not supported in composition.")
+}
+
+// child prepares the run of a nested file: its own arguments and results, the parent's environment, cost and claim.
+func (w job) child(s *Step) (*runner, error) {
+	path := w.scope.fill(s.Path)
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(w.runner.dir, path)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, plainError("Workflow step " + s.ID + " workflow file not found: " + absolute(path))
+	}
+	if slices.Contains(w.runner.parents, real) {
+		return nil, plainError("Workflow step " + s.ID + " creates a cycle: " + real + " is already being executed")
+	}
+	if len(w.runner.parents) >= maxNesting {
+		return nil, plainError("Workflow step " + s.ID + " nests workflow files too deeply")
+	}
+	if err := w.runner.binding.admits(real); err != nil {
+		return nil, fatal{err}
+	}
+	f, err := Load(path)
+	if err != nil {
+		return nil, err
+	}
+	opts := w.runner.opts
+	opts.Env = w.env
+	child, err := newRunner(f, opts, resolveArgs(f, w.childArgs(s)), w.runner.id)
+	if err != nil {
+		return nil, err
+	}
+	child.nested, child.claim, child.binding = true, w.runner.claim, w.runner.binding
+	child.parents = append(slices.Clone(w.runner.parents), real)
+	child.cost = w.runner.cost.nested(w.bill, f.CostLimit)
+	return child, nil
+}
+
+// childArgs are the arguments that the step gives: texts are templates, anything else is meant literally.
+func (w job) childArgs(s *Step) value.Value {
+	o, ok := s.PathArgs.AsObject()
+	if !ok {
+		return value.Undefined
+	}
+	var b value.Builder
+	for k, v := range o.All() {
+		if text, ok := v.AsString(); ok {
+			v = value.String(w.scope.fill(text))
+		}
+		b.Set(k, v)
+	}
+	return b.Value()
+}

@@ -1,0 +1,75 @@
+package workflow
+
+import "lobstah/flow/value"
+
+// node is a part of a workflow file with its place in it. Lines and columns are 1-based; columns count characters.
+type node struct {
+	value     value.Value // the whole part
+	line, col int
+	items     []*node // of a list
+	fields    []field // of an object, in the file's order
+}
+
+type field struct {
+	key       string
+	line, col int // of the key
+	node      *node
+}
+
+// get returns the field's value, or nil when there is none. A field that is null counts as absent: `when:` with nothing behind it says nothing.
+func (n *node) get(key string) *node {
+	if f := n.field(key); f != nil && !f.node.value.IsNull() {
+		return f.node
+	}
+	return nil
+}
+
+func (n *node) field(key string) *field {
+	if n == nil {
+		return nil
+	}
+	for i := range n.fields {
+		if n.fields[i].key == key {
+			return &n.fields[i]
+		}
+	}
+	return nil
+}
+
+// val is the field's value, Undefined when there is none.
+func (n *node) val(key string) value.Value {
+	if f := n.get(key); f != nil {
+		return f.value
+	}
+	return value.Undefined
+}
+
+// text is the field's string, or "" when it is absent or something else.
+func (n *node) text(key string) string {
+	s, _ := n.val(key).AsString()
+	return s
+}
+
+func (n *node) isObject() bool {
+	return n != nil && n.value.Kind() == value.KindObject
+}
+
+func (n *node) isList() bool {
+	return n != nil && n.value.Kind() == value.KindList
+}
+
+func listNode(line, col int, items []*node) *node {
+	vs := make([]value.Value, len(items))
+	for i, it := range items {
+		vs[i] = it.value
+	}
+	return &node{value: value.List(vs...), line: line, col: col, items: items}
+}
+
+func objectNode(line, col int, fields []field) *node {
+	var b value.Builder
+	for _, f := range fields {
+		b.Set(f.key, f.node.value)
+	}
+	return &node{value: b.Value(), line: line, col: col, fields: fields}
+}

@@ -1,0 +1,149 @@
+package workflow
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/state"
+	"lobstah/flow/syntax"
+	"lobstah/flow/value"
+)
+
+// document is what a paused run is resumed from, without what depends on the kind of pause. Members that the original does not know
+// (run, binding) come last; it ignores them.
+func (r *runner) document(next int) *value.Builder {
+	b := new(value.Builder)
+	b.Set("filePath", value.String(absolute(r.file.Path)))
+	b.Set("resumeAtIndex", value.Int(next))
+	b.Set("steps", r.done.value())
+	b.Set("args", r.args)
+	return b
+}
+
+// pause saves the run and ends it with a request.
+func (r *runner) pause(ctx context.Context, status Status, request value.Value, doc *value.Builder) (*Outcome, error) {
+	if r.opts.Pauses == nil {
+		return nil, fatal{errors.New("the run must wait for a person, but there is no state directory to keep it in")}
+	}
+	if cost := r.cost.summary(); len(cost.Charges) > 0 {
+		doc.Set("cost", cost.Value())
+	}
+	doc.Set("supersededResumeStateKeys", value.Strings(r.superseded))
+	doc.Set("createdAt", value.String(now(r.opts.Env).UTC().Format("2006-01-02T15:04:05.000Z")))
+	doc.Set("runId", value.String(r.id))
+	doc.Set("request", request)
+	binding, err := r.bind()
+	if err != nil {
+		return nil, fatal{err}
+	}
+	doc.Set("binding", binding)
+	p, err := r.opts.Pauses.SavePause(ctx, state.Workflow, []byte(doc.Value().Pretty()+"\n"), status == NeedsApproval)
+	if err != nil {
+		return nil, fatal{err}
+	}
+	if err := r.replaced(ctx); err != nil {
+		return nil, fatal{err}
+	}
+	return &Outcome{Status: status, Request: withToken(request, p)}, nil
+}
+
+func withToken(request value.Value, p state.Pause) value.Value {
+	o, _ := request.AsObject()
+	o = o.With("resumeToken", value.String(p.Token))
+	if p.ApprovalID != "" {
+		o = o.With("approvalId", value.String(p.ApprovalID))
+	}
+	return value.FromObject(o)
+}
+
+// replaced uses up the pause that this run came from, now that a later one has taken its place.
+func (r *runner) replaced(ctx context.Context) error {
+	if r.from == "" || r.claim.done {
+		return nil
+	}
+	return r.opts.Pauses.Retire(context.WithoutCancel(ctx), r.from)
+}
+
+// pauseInPipeline saves a run whose pipeline step asks a question. The step runs again when the answer is there, from the stage that asked.
+func (r *runner) pauseInPipeline(ctx context.Context, s *Step, pause *interp.Suspension) (*Outcome, error) {
+	if r.nested {
+		return r.halted(NeedsInput)
+	}
+	if !pause.Fits() {
+		return nil, fatal{plainError("Workflow step " + s.ID + " cannot wait for input: its pipeline holds more than " + strconv.Itoa(interp.MaxReplayItems) + " items or too many bytes")}
+	}
+	req := pause.Request
+	request, err := fitRequest(s.ID, inputRequest(req.Prompt, req.Schema, req.Defaults), req.Subject, r.opts.Env)
+	if err != nil {
+		return nil, err
+	}
+	sc := r.scope()
+	doc := r.document(r.next)
+	doc.Set("inputStepId", value.String(s.ID))
+	doc.Set("inputKind", value.String("pipeline_command"))
+	doc.Set("inputSchema", req.Schema)
+	if !req.Subject.IsUndefined() {
+		doc.Set("inputSubject", req.Subject)
+	}
+	doc.Set("pipelineInput", value.Record(
+		value.F("pipeline", value.String(sc.fill(s.Text))), value.F("stage", value.Int(pause.Stage)), value.F("items", value.List(pause.Items...)),
+		value.F("when", orNull(s.When)), value.F("commandInput", pause.CommandInput()),
+	))
+	return r.pause(ctx, NeedsInput, request, doc)
+}
+
+func orNull(v value.Value) value.Value {
+	if v.IsUndefined() {
+		return value.Null
+	}
+	return v
+}
+
+// replay is the answer to a question within a pipeline step.
+type replay struct {
+	step     string
+	pipeline string // with its references filled in
+	stage    int
+	items    []value.Value
+	when     value.Value
+	response value.Value
+}
+
+// apply makes the step's pipeline go on from the stage that asked. The step must be what it was when it asked.
+func (p *replay) apply(s *Step, filled string, now syntax.Pipeline, opts *interp.Options) (syntax.Pipeline, error) {
+	if err := p.unchanged(s, filled); err != nil {
+		return now, fatal{err}
+	}
+	if p.stage < 0 || p.stage >= len(now.Stages) {
+		return now, fatal{errInvalidState}
+	}
+	opts.Input = interp.Items(p.items...)
+	opts.Response = p.response
+	return syntax.Pipeline{Stages: now.Stages[p.stage:]}, nil
+}
+
+func (p *replay) unchanged(s *Step, filled string) error {
+	switch {
+	case s.ID != p.step || s.Kind != Pipeline:
+		return plainError("workflow input step changed since input request")
+	case filled != p.pipeline:
+		return plainError("workflow pipeline changed since input request")
+	case !value.Same(orNull(s.When), p.when):
+		return plainError("workflow condition changed since input request")
+	}
+	return nil
+}
+
+const errInvalidState = plainError("Invalid workflow resume state")
+
+// value is the results as documents hold them.
+func (r *results) value() value.Value {
+	var b value.Builder
+	for _, k := range r.order {
+		v, _ := r.builder.Get(k)
+		b.Set(k, v)
+	}
+	return b.Value()
+}

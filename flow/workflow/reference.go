@@ -1,0 +1,170 @@
+package workflow
+
+import (
+	"math"
+	"regexp"
+	"strings"
+
+	"lobstah/flow/value"
+)
+
+var (
+	argRef    = regexp.MustCompile(`\$\{([A-Za-z0-9_-]+)\}`)
+	stepRef   = regexp.MustCompile(`\$([A-Za-z0-9_-]+)\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)`)
+	refPrefix = regexp.MustCompile(`^` + stepRef.String())
+	wholeRef  = regexp.MustCompile(`^` + stepRef.String() + `$`)
+
+	condNumber = regexp.MustCompile(`^-?[0-9]+(?:\.[0-9]+)?`)
+	condWord   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*`)
+)
+
+// reference is $id.path.
+type reference struct{ id, path string }
+
+func (r reference) String() string { return r.id + "." + r.path }
+
+// asReference reads a text that is one reference and nothing else, blanks around it apart.
+func asReference(text string) (reference, bool) {
+	m := wholeRef.FindStringSubmatch(value.Trim(text))
+	if m == nil {
+		return reference{}, false
+	}
+	return reference{m[1], m[2]}, true
+}
+
+// references lists the references in a text.
+func references(text string) []reference {
+	var out []reference
+	for _, m := range stepRef.FindAllStringSubmatch(text, -1) {
+		out = append(out, reference{m[1], m[2]})
+	}
+	return out
+}
+
+// follow walks a path into a step's result. Lists take plain indices within their range, and nothing else has parts.
+func follow(v value.Value, path string) value.Value {
+	for seg := range strings.SplitSeq(path, ".") {
+		switch v.Kind() {
+		case value.KindObject:
+			v = v.Field(seg)
+		case value.KindList:
+			v = itemAt(v, seg)
+		default:
+			return value.Undefined
+		}
+	}
+	return v
+}
+
+func itemAt(list value.Value, seg string) value.Value {
+	items, _ := list.AsList()
+	i := value.ParseNumber(seg)
+	if !(i >= 0 && i < float64(len(items)) && i == math.Trunc(i)) { // also when i is no number
+		return value.Undefined
+	}
+	return items[int(i)]
+}
+
+// results are the results of the steps so far.
+type results struct {
+	builder value.Builder
+	order   []string
+}
+
+func (r *results) get(id string) (value.Value, bool) {
+	v, ok := r.builder.Get(id)
+	return v, ok
+}
+
+func (r *results) set(id string, v value.Value) {
+	if _, ok := r.builder.Get(id); !ok {
+		r.order = append(r.order, id)
+	}
+	r.builder.Set(id, v)
+}
+
+// scope is what a text may refer to: arguments and results, those of a loop's round before those of the run.
+type scope struct {
+	args  value.Value
+	steps stepLookup
+}
+
+type stepLookup interface {
+	get(id string) (value.Value, bool)
+}
+
+// inner is a loop's round: its own results first.
+type inner struct {
+	own   *results
+	outer stepLookup
+}
+
+func (i inner) get(id string) (value.Value, bool) {
+	if v, ok := i.own.get(id); ok {
+		return v, true
+	}
+	return i.outer.get(id)
+}
+
+// strict finds a reference whose step must exist.
+func (s scope) strict(r reference) (value.Value, error) {
+	v, ok := s.steps.get(r.id)
+	if !ok {
+		return value.Undefined, UnknownStepError{r.String()}
+	}
+	return follow(v, r.path), nil
+}
+
+// orFalse makes the two flags of a result false in texts while nobody has set them.
+func orFalse(path string, v value.Value) value.Value {
+	if v.IsUndefined() && (path == "approved" || path == "skipped") {
+		return value.False
+	}
+	return v
+}
+
+// UnknownStepError is a reference to a step that has no result.
+type UnknownStepError struct{ Ref string }
+
+func (e UnknownStepError) Error() string { return "Unknown step reference: " + e.Ref }
+
+// fillArgs replaces ${name} by the argument's text; names that are no arguments stay, so that the shell's own variables survive.
+func (s scope) fillArgs(text string) string {
+	if !strings.Contains(text, "${") {
+		return text
+	}
+	args, _ := s.args.AsObject()
+	return argRef.ReplaceAllStringFunc(text, func(m string) string {
+		if v, ok := args.Get(m[2 : len(m)-1]); ok {
+			return value.Text(v)
+		}
+		return m
+	})
+}
+
+// fill replaces ${name} and then $id.path. References to steps without a result stay.
+func (s scope) fill(text string) string {
+	text = s.fillArgs(text)
+	if !strings.Contains(text, "$") {
+		return text
+	}
+	return stepRef.ReplaceAllStringFunc(text, func(m string) string {
+		id, path, _ := strings.Cut(m[1:], ".")
+		v, ok := s.steps.get(id)
+		if !ok {
+			return m
+		}
+		return inText(orFalse(path, follow(v, path)))
+	})
+}
+
+// inText is how a value looks inside a text: nothing for what is missing, strings as they are, the rest as JSON.
+func inText(v value.Value) string {
+	switch v.Kind() {
+	case value.KindUndefined, value.KindNull:
+		return ""
+	case value.KindList, value.KindObject:
+		return v.JSON()
+	}
+	return value.Text(v)
+}

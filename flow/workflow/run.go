@@ -1,0 +1,317 @@
+package workflow
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/state"
+	"lobstah/flow/value"
+)
+
+// Options is the world of a run.
+type Options struct {
+	Env     *interp.Env    // its Mode decides whether gates pause or ask
+	Pauses  *state.Store   // where gates save the run; nil makes every pause an error
+	Journal *state.Journal // nil keeps none
+	Args    value.Value    // provided arguments; Undefined is none
+	// AllowChanged lets a run go on although its file changed since it was approved.
+	AllowChanged bool
+}
+
+// Status is how a run ended, as envelopes spell it.
+type Status string
+
+// The statuses.
+const (
+	OK            Status = "ok"
+	NeedsApproval Status = "needs_approval"
+	NeedsInput    Status = "needs_input"
+	Cancelled     Status = "cancelled"
+)
+
+// Outcome is the result of a run.
+type Outcome struct {
+	Status  Status
+	Output  []value.Value // of a run that is OK
+	Request value.Value   // what is asked of a person, with the token; Undefined when nothing is
+	Cost    Cost
+}
+
+// Refusal is an error of the caller: an answer that does not fit what was asked. The pause stays as it is.
+type Refusal string
+
+func (e Refusal) Error() string { return string(e) }
+
+// StepError is a failure with the step that it comes from. Its text is the cause's.
+type StepError struct {
+	File string
+	Step string
+	Line int
+	Err  error
+}
+
+func (e *StepError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Where names the place for a person.
+func (e *StepError) Where() string { return fmt.Sprintf("%s:%d: step %s", e.File, e.Line, e.Step) }
+
+// fatal errors end the run: neither retry nor on_error takes them up.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+func isFatal(err error) bool {
+	_, ok := errors.AsType[fatal](err)
+	return ok
+}
+
+// Run runs a workflow file.
+func Run(ctx context.Context, f *File, opts Options) (Outcome, error) {
+	id, err := newRunID()
+	if err != nil {
+		return Outcome{}, err
+	}
+	r, err := newRunner(f, opts, resolveArgs(f, opts.Args), id)
+	if err != nil {
+		return Outcome{}, err
+	}
+	r.log(state.Event{Event: "run.start", Target: f.Path, Hash: f.Hash, Args: argNames(r.args)})
+	return r.finish(r.steps(ctx))
+}
+
+// runner is one run at work. It belongs to one goroutine; parallel branches get what they need and touch claim and cost only, which lock.
+type runner struct {
+	opts    Options
+	file    *File
+	id      string // of the run, the same after every pause
+	dir     string // of the file, for nested workflows
+	env     *interp.Env
+	args    value.Value
+	done    *results
+	last    string // id of the step whose result is the output
+	next    int    // index of the step to run next
+	cost    *meter
+	claim   *claim
+	parents []string // real paths of the files that are running, outermost first
+	nested  bool
+	binding *binding // what was approved; nil in a run that was not resumed
+	replay  *replay  // the answer to a question within a pipeline step, for the first step only
+	from    string   // key of the pause that the run was resumed from, or ""
+
+	superseded []string // pauses that the next one replaces
+	began      time.Time
+}
+
+func newRunner(f *File, opts Options, args value.Value, id string) (*runner, error) {
+	abs, err := filepath.Abs(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	real := abs
+	if p, err := filepath.EvalSymlinks(abs); err == nil {
+		real = p
+	}
+	r := &runner{
+		opts: opts, file: f, id: id, dir: filepath.Dir(abs), args: args, done: &results{}, parents: []string{real}, claim: &claim{},
+		cost: newMeter(opts.Env, f.CostLimit), began: now(opts.Env),
+	}
+	r.env = argEnv(opts.Env, args)
+	return r, nil
+}
+
+// steps runs what is left.
+func (r *runner) steps(ctx context.Context) (Outcome, error) {
+	for ; r.next < len(r.file.Steps); r.next++ {
+		s := r.file.Steps[r.next]
+		end, err := r.step(ctx, s)
+		if err != nil {
+			return Outcome{}, r.located(s, err)
+		}
+		if end != nil {
+			return *end, nil
+		}
+	}
+	return r.completed()
+}
+
+// completed is the end of a run that went through.
+func (r *runner) completed() (Outcome, error) {
+	if err := r.cost.check(); err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Status: OK, Output: r.output()}, nil
+}
+
+func (r *runner) located(s *Step, err error) error {
+	if _, ok := errors.AsType[*StepError](err); ok {
+		return err
+	}
+	return &StepError{r.file.Path, s.ID, s.node.line, err}
+}
+
+// step runs one step. A non-nil outcome ends the run.
+func (r *runner) step(ctx context.Context, s *Step) (*Outcome, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	go_, err := r.scope().allows(s.When)
+	if err != nil {
+		return nil, err
+	}
+	if !go_ {
+		r.done.set(s.ID, value.Record(value.F("id", value.String(s.ID)), value.F("skipped", value.True)))
+		r.log(state.Event{Event: "step.end", Step: s.ID, Kind: string(s.Kind), Status: "skipped"})
+		return nil, nil
+	}
+	if s.Kind == Question {
+		return r.question(ctx, s)
+	}
+	began := now(r.env)
+	r.log(state.Event{Event: "step.start", Step: s.ID, Kind: string(s.Kind)})
+	result, err := r.work(ctx, s)
+	if pause, ok := errors.AsType[*interp.Suspension](err); ok {
+		return r.pauseInPipeline(ctx, s, pause)
+	}
+	r.logStep(s, began, err)
+	if err != nil {
+		return r.failed(ctx, s, err)
+	}
+	if err := r.cost.check(); err != nil {
+		return nil, err
+	}
+	if s.Gate != nil {
+		return r.gate(ctx, s, result)
+	}
+	r.complete(s, result)
+	return nil, nil
+}
+
+func (r *runner) complete(s *Step, result value.Value) {
+	r.done.set(s.ID, result)
+	r.last = s.ID
+}
+
+// failed applies on_error.
+func (r *runner) failed(ctx context.Context, s *Step, err error) (*Outcome, error) {
+	if isFatal(err) || ctx.Err() != nil || s.OnError == Stop {
+		return nil, err
+	}
+	r.done.set(s.ID, value.Record(value.F("id", value.String(s.ID)), value.F("error", value.True), value.F("errorMessage", value.String(value.Clean(err.Error())))))
+	if err := r.cost.check(); err != nil {
+		return nil, err
+	}
+	if s.OnError == SkipRest {
+		out, err := r.completed()
+		return &out, err
+	}
+	return nil, nil
+}
+
+// output is the result of the last completed step as items.
+func (r *runner) output() []value.Value {
+	res, ok := r.done.get(r.last)
+	if !ok {
+		return []value.Value{}
+	}
+	for _, key := range []string{"json", "response"} {
+		if v := res.Field(key); !v.IsUndefined() {
+			if items, ok := v.AsList(); ok {
+				return items
+			}
+			return []value.Value{v}
+		}
+	}
+	if text, _ := res.Field("stdout").AsString(); text != "" {
+		return []value.Value{value.String(text)}
+	}
+	return []value.Value{}
+}
+
+// halted ends a nested run at its gate. Nothing is saved; but the directory is there afterwards, as callers of the original find it.
+func (r *runner) halted(status Status) (*Outcome, error) {
+	if r.opts.Pauses != nil {
+		if err := r.opts.Pauses.Create(); err != nil {
+			return nil, err
+		}
+	}
+	return &Outcome{Status: status}, nil
+}
+
+func (r *runner) scope() scope { return scope{r.args, r.done} }
+
+// finish writes the end of the run into the journal.
+func (r *runner) finish(out Outcome, err error) (Outcome, error) {
+	out.Cost = r.cost.summary()
+	e := state.Event{Event: "run.end", Status: string(out.Status), Millis: since(r.env, r.began), CostUSD: out.Cost.USD}
+	if err != nil {
+		e.Status, e.Error = "error", err.Error()
+	}
+	if out.Status == NeedsApproval || out.Status == NeedsInput {
+		e.Event = "run.pause"
+		e.Prompt = value.Text(out.Request.Field("prompt"))
+		e.ApprovalID, _ = out.Request.Field("approvalId").AsString()
+	}
+	r.log(e)
+	return out, err
+}
+
+func (r *runner) log(e state.Event) {
+	if r.nested { // what happens inside is one step of the outer run
+		return
+	}
+	e.Run = r.id
+	r.opts.Journal.Append(e)
+}
+
+func (r *runner) logStep(s *Step, began time.Time, err error) {
+	e := state.Event{Event: "step.end", Step: s.ID, Kind: string(s.Kind), Status: "ok", Millis: since(r.env, began)}
+	if err != nil {
+		e.Status, e.Error = "error", err.Error()
+	}
+	r.log(e)
+}
+
+// claim uses up the pause that a run was resumed from, once, right before its first effect. The zero claim has nothing to use up.
+type claim struct {
+	take func(context.Context) error
+	once sync.Once
+	err  error
+	done bool // take was called; read after the branches that share the claim have ended
+}
+
+func (c *claim) beforeEffect(ctx context.Context) error {
+	c.once.Do(func() {
+		if c.take != nil {
+			c.err = c.take(ctx)
+			c.done = c.err == nil
+		}
+	})
+	if c.err != nil {
+		return fatal{c.err}
+	}
+	return nil
+}
+
+func newRunID() (string, error) {
+	var b [8]byte
+	_, err := rand.Read(b[:])
+	return fmt.Sprintf("%x", b), err
+}
+
+func now(env *interp.Env) time.Time {
+	if env.Now == nil {
+		return time.Now()
+	}
+	return env.Now()
+}
+
+func since(env *interp.Env, t time.Time) int64 { return now(env).Sub(t).Milliseconds() }
