@@ -20,10 +20,11 @@ import (
 // is a member of GET /capacity and GET /v1/models.
 type Model struct {
 	ID            string   `json:"id"`
-	Digest        string   `json:"digest,omitempty"`         // "sha256:" and hex of the weights
-	ContextLength int      `json:"context_length,omitempty"` // tokens
-	Loaded        bool     `json:"loaded,omitempty"`         // in memory now
-	Capabilities  []string `json:"capabilities,omitempty"`   // such as completion, tools, vision, embedding
+	Digest        string   `json:"digest,omitempty"`             // "sha256:" and hex of the weights
+	ContextLength int      `json:"context_length,omitempty"`     // tokens that the engine takes as it runs now; 0 for unknown
+	MaxContext    int      `json:"max_context_length,omitempty"` // tokens that the model was made for
+	Loaded        bool     `json:"loaded,omitempty"`             // in memory now
+	Capabilities  []string `json:"capabilities,omitempty"`       // such as completion, tools, vision, embedding
 	Family        string   `json:"family,omitempty"`
 	Parameters    string   `json:"parameters,omitempty"` // such as 8.0B
 	Quantization  string   `json:"quantization,omitempty"`

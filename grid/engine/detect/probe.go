@@ -1,0 +1,167 @@
+package detect
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"lobstah/grid/engine/ollama"
+	"lobstah/grid/engine/openaiapi"
+	"lobstah/openai"
+)
+
+// ourPorts are those of our own worker and router.
+var ourPorts = []string{"17474", "17475"}
+
+func ours(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && slices.Contains(ourPorts, port)
+}
+
+func dialAddress(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return ""
+	}
+	port := cmp.Or(u.Port(), map[string]string{"https": "443"}[u.Scheme], "80")
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// probe looks at one address; nil means that nothing is there, or one of ours.
+func (c Config) probe(ctx context.Context, at candidate) *Finding {
+	if !listens(ctx, at.dial) {
+		if at.named {
+			return &Finding{Kind: Ollama, URL: at.url, Problem: Unreachable}
+		}
+		return nil
+	}
+	asker := &asker{at.url, c.Transport}
+	if asker.isOurs(ctx) {
+		return nil
+	}
+	if version, ok := asker.ollamaVersion(ctx); ok {
+		return c.ollama(ctx, at.url, version)
+	}
+	return c.other(ctx, at.url)
+}
+
+func (c Config) ollama(ctx context.Context, base, version string) *Finding {
+	f := &Finding{Kind: Ollama, URL: base, Version: version}
+	e, err := ollama.New(base, c.Transport)
+	if err != nil {
+		f.Err, f.Problem = err, NotAnEngine
+		return f
+	}
+	return f.examine(ctx, e)
+}
+
+func (c Config) other(ctx context.Context, base string) *Finding {
+	f := &Finding{Kind: Other, URL: base}
+	e, err := openaiapi.New(openaiapi.Config{BaseURL: base, Key: c.Key, Transport: c.Transport})
+	if err != nil {
+		f.Err, f.Problem = err, NotAnEngine
+		return f
+	}
+	return f.examine(ctx, e)
+}
+
+// examine asks for the models, which also tells whether it is an engine.
+func (f *Finding) examine(ctx context.Context, e *openaiapi.Engine) *Finding {
+	models, err := e.Models(ctx)
+	f.Models, f.Err, f.Problem = models, err, problem(err)
+	switch f.Problem {
+	case NeedsKey, NotAnEngine:
+		e.Close()
+		return f
+	case Loading:
+		f.Kind = LlamaServer // no other engine says so
+	case None:
+		if len(f.Models) == 0 {
+			f.Problem = NoModels
+		} else {
+			f.Kind = cmp.Or(f.Models[0].Engine, f.Kind)
+		}
+	}
+	f.Engine = e
+	return f
+}
+
+func problem(err error) Problem {
+	if err == nil {
+		return None
+	}
+	e, ok := errors.AsType[*openai.Error](err)
+	switch {
+	case ok && e.Status == http.StatusServiceUnavailable:
+		return Loading
+	case ok && (e.Code == "engine_key" || e.Status == http.StatusForbidden):
+		return NeedsKey
+	}
+	return NotAnEngine
+}
+
+// idleOllama finds an Ollama that is installed while none runs.
+func (c Config) idleOllama(found []Finding) (Finding, bool) {
+	if slices.ContainsFunc(found, func(f Finding) bool { return f.Kind == Ollama && f.Engine != nil }) {
+		return Finding{}, false
+	}
+	path, ok := c.Program()
+	return Finding{Kind: Ollama, Program: path, Problem: NotRunning}, ok
+}
+
+// maxProbe caps the small answers that tell servers apart.
+const maxProbe = 64 << 10
+
+// asker asks one address without any key.
+type asker struct {
+	base      string
+	transport http.RoundTripper
+}
+
+// isOurs reports whether a worker or router of ours answers, whatever its port.
+func (a *asker) isOurs(ctx context.Context) bool {
+	var answer struct {
+		Pubkey string `json:"pubkey"`
+	}
+	return a.get(ctx, "/pubkey", &answer) == nil && strings.HasPrefix(answer.Pubkey, "lob1")
+}
+
+func (a *asker) ollamaVersion(ctx context.Context) (string, bool) {
+	var answer struct {
+		Version string `json:"version"`
+	}
+	err := a.get(ctx, "/api/version", &answer)
+	if err != nil || answer.Version == "" || len(answer.Version) > 40 {
+		return "", false
+	}
+	return answer.Version, true
+}
+
+func (a *asker) get(ctx context.Context, path string, out any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path, nil)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", a.base, err)
+	}
+	request.Close = true
+	client := http.Client{
+		Transport:     a.transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", a.base, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking %s%s: status %d", a.base, path, response.StatusCode)
+	}
+	return json.NewDecoder(io.LimitReader(response.Body, maxProbe)).Decode(out)
+}
