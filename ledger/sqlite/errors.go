@@ -1,0 +1,50 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"lobstah/ledger"
+)
+
+// explain says what was being done and what to do next, and gives SQLite's
+// codes the meaning that the ledger package names. A file that proves damaged
+// is remembered, so that nothing is appended to it any more.
+func (l *Ledger) explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	switch code(err) {
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+		err = fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
+	case lib.SQLITE_FULL:
+		err = fmt.Errorf("%w: nothing was written; free some space and try again: %w", ledger.ErrFull, err)
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
+		err = fmt.Errorf("%w and did not let go for %s: %w", ledger.ErrBusy, busyTimeout, err)
+	}
+	if !errors.Is(err, ledger.ErrDamaged) {
+		return fmt.Errorf("%s the ledger %s: %w", doing, l.path, err)
+	}
+	err = fmt.Errorf("%s the ledger %s: %w. Nothing was changed. Save what can be read with 'lobstah ledger export', move %s and the files beside it whose names begin so out of the way, start again, and give the saved file to 'lobstah ledger import'", doing, l.path, err, l.path)
+	l.damage.CompareAndSwap(nil, &err)
+	return err
+}
+
+// damaged returns the error that made the file refuse appends, if any.
+func (l *Ledger) damaged() error {
+	if err := l.damage.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// code is SQLite's primary result code, 0 when err is not SQLite's.
+func code(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code() & 0xff
+	}
+	return 0
+}

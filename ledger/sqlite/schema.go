@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"lobstah/key"
+	"lobstah/ledger"
+)
+
+// applicationID marks the file as ours ("lobs" in ASCII), so that no other
+// program's database is taken for a ledger.
+const applicationID = 0x6c6f6273
+
+// A migration brings the file from the version before it to its own, which is
+// its place in migrations, from 1. One that was released is never changed.
+type migration struct{ name, sql string }
+
+// migrations is the only place where tables are made, also those of other
+// packages that live in this file.
+var migrations = []migration{
+	{"ledger", `
+-- One row: whose book this is, and the tree over all entries.
+CREATE TABLE book (
+	id    INTEGER PRIMARY KEY CHECK (id = 1),
+	owner TEXT NOT NULL,
+	size  INTEGER NOT NULL,
+	root  BLOB NOT NULL
+) STRICT;
+
+-- Sums over the counted entries, maintained by every append. Tokens and
+-- numbers of receipts; see ledger.Account.
+CREATE TABLE account (
+	id              INTEGER PRIMARY KEY,
+	name            TEXT NOT NULL UNIQUE,
+	earned          INTEGER NOT NULL DEFAULT 0,
+	spent           INTEGER NOT NULL DEFAULT 0,
+	served          INTEGER NOT NULL DEFAULT 0,
+	asked           INTEGER NOT NULL DEFAULT 0,
+	self_tokens     INTEGER NOT NULL DEFAULT 0,
+	self_receipts   INTEGER NOT NULL DEFAULT 0,
+	imported_earned INTEGER NOT NULL DEFAULT 0,
+	imported_spent  INTEGER NOT NULL DEFAULT 0,
+	imported_served INTEGER NOT NULL DEFAULT 0,
+	imported_asked  INTEGER NOT NULL DEFAULT 0,
+	bound           INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- What entries are looked up by. Times are Unix milliseconds.
+CREATE TABLE entry (
+	seq       INTEGER PRIMARY KEY,
+	side      INTEGER NOT NULL,
+	imported  INTEGER NOT NULL,
+	counted   INTEGER NOT NULL,
+	at        INTEGER NOT NULL,
+	completed INTEGER NOT NULL,
+	worker    INTEGER NOT NULL REFERENCES account (id),
+	requester INTEGER NOT NULL REFERENCES account (id),
+	nonce     BLOB NOT NULL,
+	model     TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX entry_nonce ON entry (nonce, side);
+CREATE INDEX entry_requester ON entry (requester, side);
+
+-- The canonical envelopes, apart so that looking through entries stays quick.
+CREATE TABLE envelope (
+	seq  INTEGER PRIMARY KEY,
+	body BLOB NOT NULL
+) STRICT;
+
+-- Stored hashes of the tree; see ledger.Tile.
+CREATE TABLE tile (
+	level  INTEGER NOT NULL,
+	n      INTEGER NOT NULL,
+	hashes BLOB NOT NULL,
+	PRIMARY KEY (level, n)
+) STRICT;
+
+CREATE TABLE checkpoint (
+	size INTEGER PRIMARY KEY,
+	at   INTEGER NOT NULL,
+	note TEXT NOT NULL
+) STRICT;
+`},
+}
+
+// A querier is a database, a connection or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// migrate makes the missing tables, each step in a transaction of its own.
+func migrate(ctx context.Context, db querier) error {
+	version, err := schemaVersion(ctx, db)
+	if err != nil {
+		return err
+	}
+	for number, step := range slices.All(migrations) {
+		if number+1 <= version {
+			continue
+		}
+		script := fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", step.sql, number+1)
+		if _, err := db.ExecContext(ctx, script); err != nil {
+			_, undo := db.ExecContext(ctx, "ROLLBACK")
+			return errors.Join(fmt.Errorf("bring it to version %d (%s): %w", number+1, step.name, err), undo)
+		}
+	}
+	return nil
+}
+
+// schemaVersion reads the file's version and refuses other programs' files
+// and versions that this program does not know.
+func schemaVersion(ctx context.Context, db querier) (int, error) {
+	var application, version int
+	if err := db.QueryRowContext(ctx, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &version); err != nil {
+		return 0, err
+	}
+	if application != applicationID {
+		return 0, fmt.Errorf("%w: it is a database, but not a ledger", ledger.ErrDamaged)
+	}
+	if version > len(migrations) {
+		return 0, fmt.Errorf("%w: its version is %d, this one reads up to %d; update this program", ledger.ErrNewer, version, len(migrations))
+	}
+	return version, nil
+}
+
+// owner reads whose ledger it is.
+func readOwner(ctx context.Context, db querier) (id key.ID, err error) {
+	var text string
+	if err := db.QueryRowContext(ctx, "SELECT owner FROM book WHERE id = 1").Scan(&text); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			err = fmt.Errorf("%w: it names no owner", ledger.ErrDamaged)
+		}
+		return id, err
+	}
+	if id, err = key.ParseID(text); err != nil {
+		return id, fmt.Errorf("%w: its owner: %w", ledger.ErrDamaged, err)
+	}
+	return id, nil
+}

@@ -1,0 +1,254 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"lobstah/key"
+	"lobstah/ledger"
+	"lobstah/receipt"
+)
+
+// maxBatch bounds the entries of one transaction.
+const maxBatch = 1024
+
+// A writer is the goroutine that owns the connection for writing, with its
+// prepared statements, and the edge of the tree. Others only send requests.
+type writer struct {
+	ledger *Ledger
+	pair   key.Pair
+	db     *sql.DB
+	conn   *sql.Conn
+	stmts  statements
+	tree   *ledger.Tree // nil when it must be read again
+	signed signedTree
+	now    func() time.Time
+
+	requests chan request // unbuffered: whoever waits to send is the queue
+	stop     chan struct{}
+	done     chan struct{} // closed when the goroutine has ended
+	err      error         // of the last checkpoint and of closing; read after done
+}
+
+// signedTree is what the newest checkpoint covers.
+type signedTree struct {
+	size int64
+	at   time.Time
+	note []byte
+}
+
+// A request asks for entries to be appended together, or for a checkpoint.
+type request struct {
+	items  []item
+	sign   bool
+	answer chan<- answer
+}
+
+type item struct {
+	side     ledger.Side
+	signed   *receipt.Signed
+	imported bool
+}
+
+// An answer has an error for each item, or one for the whole request.
+type answer struct {
+	errs []error
+	note []byte
+	err  error
+}
+
+func startWriter(ctx context.Context, l *Ledger, pair key.Pair) (w *writer, err error) {
+	w = &writer{
+		ledger: l, pair: pair, now: time.Now,
+		requests: make(chan request), stop: make(chan struct{}), done: make(chan struct{}),
+		db: openDB(l.path, 1, "mode=rw", "journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)",
+			"checkpoint_fullfsync(1)", "wal_autocheckpoint(4000)", "cache_size(-16384)", "foreign_keys(0)"),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.release())
+		}
+	}()
+	if w.conn, err = w.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, w.conn); err != nil {
+		return nil, err
+	}
+	owner, err := readOwner(ctx, w.conn)
+	if err != nil {
+		return nil, err
+	}
+	if owner != pair.ID() {
+		return nil, fmt.Errorf("%w: it belongs to %s, this identity is %s", ledger.ErrNotOurs, owner, pair.ID())
+	}
+	if w.stmts, err = prepareAll(ctx, w.conn); err != nil {
+		return nil, err
+	}
+	if err := w.load(ctx); err != nil {
+		return nil, err
+	}
+	go w.run()
+	return w, nil
+}
+
+// release closes the connection; the last one to close empties the WAL.
+func (w *writer) release() error {
+	err := w.stmts.close()
+	if w.conn != nil {
+		err = errors.Join(err, w.conn.Close())
+	}
+	return errors.Join(err, w.db.Close())
+}
+
+// close stops the goroutine after what it has taken in, and waits for it.
+func (w *writer) close() error {
+	close(w.stop)
+	<-w.done
+	return w.err
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		select {
+		case first := <-w.requests:
+			w.serve(w.gather(first))
+		case <-w.stop:
+			w.finish()
+			return
+		}
+	}
+}
+
+// finish signs what is unsigned and closes the connection.
+func (w *writer) finish() {
+	if w.tree != nil && w.tree.Size() > w.signed.size && w.ledger.damaged() == nil {
+		w.err = w.transact(nil, nil, true)
+	}
+	w.err = errors.Join(w.err, w.release())
+}
+
+// gather takes in what waits by now, without waiting for more: while one
+// group is being synced, the next one forms.
+func (w *writer) gather(first request) []request {
+	group := []request{first}
+	for n := len(first.items); n < maxBatch; {
+		select {
+		case r := <-w.requests:
+			group = append(group, r)
+			n += len(r.items)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// serve makes one transaction of a group and answers everybody in it.
+func (w *writer) serve(group []request) {
+	var items []item
+	sign := false
+	for _, r := range group {
+		items = append(items, r.items...)
+		sign = sign || r.sign
+	}
+	errs := make([]error, len(items))
+	err := w.transact(items, errs, sign)
+	if err != nil {
+		err = w.ledger.explain("append to", err)
+	}
+	for _, r := range group {
+		n := len(r.items)
+		r.answer <- answer{slices.Clip(errs[:n]), w.signed.note, err}
+		errs = errs[n:]
+	}
+}
+
+// ask sends a request and waits for its answer.
+func (l *Ledger) ask(ctx context.Context, r request) (answer, error) {
+	if l.write == nil {
+		return answer{}, l.explain("append to", ledger.ErrReadOnly)
+	}
+	if err := l.damaged(); err != nil {
+		return answer{}, err
+	}
+	reply := make(chan answer, 1)
+	r.answer = reply
+	select {
+	case l.write.requests <- r:
+	case <-ctx.Done():
+		return answer{}, l.explain("append to", context.Cause(ctx))
+	case <-l.write.stop:
+		return answer{}, l.explain("append to", ledger.ErrClosed)
+	}
+	select {
+	case a := <-reply:
+		return a, a.err
+	case <-ctx.Done():
+		return answer{}, l.explain("append to", context.Cause(ctx))
+	}
+}
+
+// statements are the writer's, prepared once.
+type statements struct {
+	begin, commit, rollback         *sql.Stmt
+	book, setBook                   *sql.Stmt
+	byNonce, envelope               *sql.Stmt
+	addEntry, addEnvelope, promote  *sql.Stmt
+	account, addAccount, setAccount *sql.Stmt
+	tile, setTile                   *sql.Stmt
+	checkpoint, addCheckpoint       *sql.Stmt
+}
+
+func prepareAll(ctx context.Context, conn *sql.Conn) (s statements, err error) {
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		sql  string
+	}{
+		{&s.begin, "BEGIN IMMEDIATE"},
+		{&s.commit, "COMMIT"},
+		{&s.rollback, "ROLLBACK"},
+		{&s.book, "SELECT size, root FROM book WHERE id = 1"},
+		{&s.setBook, "UPDATE book SET size = ?, root = ? WHERE id = 1"},
+		{&s.byNonce, "SELECT seq, side, imported, counted FROM entry WHERE nonce = ?"},
+		{&s.envelope, "SELECT body FROM envelope WHERE seq = ?"},
+		{&s.addEntry, `INSERT INTO entry (seq, side, imported, counted, at, completed, worker, requester, nonce, model)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.addEnvelope, "INSERT INTO envelope (seq, body) VALUES (?, ?)"},
+		{&s.promote, "UPDATE entry SET imported = 0, counted = ? WHERE seq = ?"},
+		{&s.account, "SELECT id FROM account WHERE name = ?"},
+		{&s.addAccount, "INSERT INTO account (name) VALUES (?) RETURNING id"},
+		{&s.setAccount, `UPDATE account SET
+			earned = min(earned + ?, 1 << 60), spent = min(spent + ?, 1 << 60), served = served + ?, asked = asked + ?,
+			self_tokens = min(self_tokens + ?, 1 << 60), self_receipts = self_receipts + ?,
+			imported_earned = min(imported_earned + ?, 1 << 60), imported_spent = min(imported_spent + ?, 1 << 60),
+			imported_served = imported_served + ?, imported_asked = imported_asked + ?,
+			bound = bound OR ? WHERE id = ?`},
+		{&s.tile, tileQuery},
+		{&s.setTile, "INSERT INTO tile (level, n, hashes) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET hashes = excluded.hashes"},
+		{&s.checkpoint, checkpointQuery},
+		{&s.addCheckpoint, "INSERT OR IGNORE INTO checkpoint (size, at, note) VALUES (?, ?, ?)"},
+	} {
+		if *p.stmt, err = conn.PrepareContext(ctx, p.sql); err != nil {
+			return s, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
+}
+
+func (s *statements) close() (err error) {
+	for _, stmt := range []*sql.Stmt{
+		s.begin, s.commit, s.rollback, s.book, s.setBook, s.byNonce, s.envelope, s.addEntry, s.addEnvelope, s.promote,
+		s.account, s.addAccount, s.setAccount, s.tile, s.setTile, s.checkpoint, s.addCheckpoint,
+	} {
+		if stmt != nil {
+			err = errors.Join(err, stmt.Close())
+		}
+	}
+	return err
+}
