@@ -118,6 +118,9 @@ func (c *config) readPooling(meta metadata) error {
 	if err != nil {
 		return err
 	}
+	if causal, err := meta.boolOr("llama.attention.causal", true); err != nil || !causal {
+		return fmt.Errorf("metadata llama.attention.causal is %v, which the embedded engine does not support; serve the file with llama-server", show(meta["llama.attention.causal"]))
+	}
 	if pooling > 1 {
 		return fmt.Errorf("metadata llama.pooling_type is %d: the embedded engine pools by mean (1) only", pooling)
 	}

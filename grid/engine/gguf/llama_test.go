@@ -121,7 +121,7 @@ func compareTokens(t *testing.T, m *Model, url string, tolerance float64) {
 			t.Fatal(err)
 		}
 		logs := logSoftmax(logits)
-		m.tokens.bar(logits) // as ignore_eos does; the probabilities are from before
+		m.tokens.bar(logits)                                   // as ignore_eos does; the probabilities are from before
 		if best := slices.Max(logits); logits[token] != best { // equal ones are a tie
 			t.Fatalf("llama-server's token %d is %d with the logit %v, the best has %v", i, token, logits[token], best)
 		}

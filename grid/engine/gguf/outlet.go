@@ -21,13 +21,11 @@ func (o *outlet) push(bytes string) string {
 	return o.release(o.whole())
 }
 
-// end returns what was held back, when no more tokens come.
+// end returns what was held back, when no more tokens come. A character that is not
+// whole by then is dropped.
 func (o *outlet) end() string {
-	text := o.held + strings.ToValidUTF8(string(o.bytes), "\uFFFD")
+	text := o.held
 	o.held, o.bytes = "", nil
-	if o.stopped {
-		return ""
-	}
 	return text
 }
 

@@ -10,7 +10,7 @@ import (
 // sampling says how the next token is chosen. The zero value takes the likeliest.
 type sampling struct {
 	temperature      float64
-	topP             float64 // keep the likeliest tokens that together have this share; 0 and 1 keep all
+	topP             float64 // keep the likeliest tokens that together have this share; 1 keeps all, 0 one
 	topK             int     // keep so many tokens; 0 keeps all
 	frequencyPenalty float64 // for each time that the answer has the token
 	presencePenalty  float64 // once the answer has the token
@@ -23,10 +23,10 @@ type sampler struct {
 	sampling
 	random *rand.Rand
 	said   map[int]int // how often the answer has each token
-	list   []choice    // used again for each token
+	list   []option    // used again for each token
 }
 
-type choice struct {
+type option struct {
 	token int
 	share float64 // of the probability, not normalised
 }
@@ -61,7 +61,7 @@ func (s *sampler) choose(logits []float32) int {
 		return best
 	}
 	s.weigh(logits, logits[best])
-	if s.topK > 0 || s.topP > 0 && s.topP < 1 {
+	if s.topK > 0 || s.topP < 1 {
 		s.cut()
 	}
 	return s.draw(best)
@@ -73,20 +73,20 @@ func (s *sampler) weigh(logits []float32, peak float32) {
 	for i, l := range logits {
 		share := math.Exp(float64(l-peak) / s.temperature)
 		if share > 0 { // false for NaN too, which a broken model gives
-			s.list = append(s.list, choice{i, share})
+			s.list = append(s.list, option{i, share})
 		}
 	}
 }
 
 // cut keeps the likeliest tokens, as topK and then topP say.
 func (s *sampler) cut() {
-	slices.SortFunc(s.list, func(a, b choice) int {
+	slices.SortFunc(s.list, func(a, b option) int {
 		return cmp.Or(cmp.Compare(b.share, a.share), cmp.Compare(a.token, b.token))
 	})
 	if s.topK > 0 {
 		s.list = s.list[:min(s.topK, len(s.list))]
 	}
-	if s.topP <= 0 || s.topP >= 1 {
+	if s.topP >= 1 {
 		return
 	}
 	limit := s.topP * s.total()

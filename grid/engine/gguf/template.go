@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,17 +19,22 @@ type template struct {
 	// write puts the conversation into p, up to where the assistant speaks. eos is
 	// the text of the token that ends a text.
 	write func(p *passage, messages []message, eos string)
-	roles string // that messages may have, between spaces
+	roles []string // that messages may have
 	eos   string
 }
 
+var (
+	withoutTools = []string{"system", "user", "assistant"}
+	withTools    = append(withoutTools, "tool")
+)
+
 var templates = []template{
-	{name: "ChatML", matches: hasAll("<|im_start|>", "<|im_end|>"), write: writeChatML, roles: " system user assistant tool "},
-	{name: "Llama 3", matches: hasAll("<|start_header_id|>", "<|end_header_id|>"), write: writeLlama3, roles: " system user assistant tool "},
-	{name: "Llama 2", matches: hasAll("[INST]", "<<SYS>>"), write: writeLlama2, roles: " system user assistant "},
-	{name: "Phi 3", matches: phi3, write: writePhi3, roles: " system user assistant "},
-	{name: "plain marks", matches: hasAll("<|assistant|>", "<|end|>"), write: writePlain, roles: " system user assistant tool "},
-	{name: "Zephyr", matches: hasAll("<|user|>", "eos_token"), write: writeZephyr, roles: " system user assistant "},
+	{name: "ChatML", matches: hasAll("<|im_start|>", "<|im_end|>"), write: writeChatML, roles: withTools},
+	{name: "Llama 3", matches: hasAll("<|start_header_id|>", "<|end_header_id|>"), write: writeLlama3, roles: withTools},
+	{name: "Llama 2", matches: hasAll("[INST]", "<<SYS>>"), write: writeLlama2, roles: withoutTools},
+	{name: "Phi 3", matches: phi3, write: writePhi3, roles: withoutTools},
+	{name: "plain marks", matches: hasAll("<|assistant|>", "<|end|>"), write: writePlain, roles: withTools},
+	{name: "Zephyr", matches: hasAll("<|user|>", "eos_token"), write: writeZephyr, roles: withoutTools},
 }
 
 // readTemplate recognises the file's chat template. Without one it is ChatML, the
@@ -71,8 +77,8 @@ func phi3(jinja string) bool {
 // apply writes a conversation as the model wants to read it.
 func (f *template) apply(messages []message) (*passage, error) {
 	for i, m := range messages {
-		if !strings.Contains(f.roles, " "+m.role+" ") {
-			return nil, fmt.Errorf("messages[%d].role: the model's chat template (%s) has no role %q, only%s", i, f.name, m.role, f.roles)
+		if !slices.Contains(f.roles, m.role) {
+			return nil, fmt.Errorf("messages[%d].role: the model's chat template (%s) has no role %.40q, only %s", i, f.name, m.role, strings.Join(f.roles, ", "))
 		}
 	}
 	p := &passage{}

@@ -28,6 +28,7 @@ type tokenizer struct {
 	begin   int      // token that begins every prompt, -1 for none
 	endings map[int]bool
 	eos     int // the text's end, -1 for none
+	longest int // bytes of the longest token
 }
 
 // splitter is one family of tokenizers.
@@ -199,7 +200,9 @@ func (t *tokenizer) findMarks() {
 
 func (t *tokenizer) showAll() {
 	t.shown = make([]string, len(t.text))
+	t.longest = 1
 	for id, text := range t.text {
+		t.longest = max(t.longest, len(text))
 		switch t.kind[id] {
 		case kindControl, kindUnknown:
 		case kindUser:
@@ -209,6 +212,9 @@ func (t *tokenizer) showAll() {
 		}
 	}
 }
+
+// atLeast is the least number of tokens that a passage can have, told at once.
+func (t *tokenizer) atLeast(p *passage) int { return p.text.Len() / t.longest }
 
 // fragment is a part of a passage: a mark's token, or text that is not yet split.
 type fragment struct {
