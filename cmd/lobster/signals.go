@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// interrupted is the cause of a run that a signal ended.
+type interrupted struct{ sig syscall.Signal }
+
+func (e interrupted) Error() string { return "Received " + signalNames[e.sig] }
+
+var signalNames = map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM", syscall.SIGHUP: "SIGHUP", syscall.SIGQUIT: "SIGQUIT"}
+
+// withSignals returns a context that the first signal to stop cancels; the second one ends the process at once. The caller calls stop
+// when the run is over.
+func withSignals(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	over := make(chan struct{})
+	go func() {
+		select {
+		case s := <-got:
+			signal.Reset()
+			cancel(interrupted{s.(syscall.Signal)})
+		case <-over:
+		}
+	}()
+	return ctx, func() {
+		close(over)
+		signal.Stop(got)
+		cancel(nil)
+	}
+}
+
+// ending returns the error as the caller shall see it and the exit code: a signal explains every error that followed it.
+func ending(ctx context.Context, err error, code int) (error, int) {
+	if cause, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
+		return cause, 128 + int(cause.sig)
+	}
+	return err, code
+}

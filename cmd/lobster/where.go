@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/syntax"
+	"lobstah/flow/workflow"
+)
+
+// where tells a person at a terminal the place of an error. Programs that read stderr get the message alone, as from the original;
+// LOBSTER_ERRORS=full gives them the place too.
+func (p *program) where(err error) string {
+	if f, ok := p.err.(*os.File); p.setting("LOBSTER_ERRORS") != "full" && (!ok || !isatty.IsTerminal(f.Fd())) {
+		return ""
+	}
+	var out strings.Builder
+	if e, ok := errors.AsType[*workflow.StepError](err); ok {
+		out.WriteString("  at " + e.Where() + "\n")
+	}
+	if e, ok := errors.AsType[*interp.StageError](err); ok {
+		out.WriteString("  in " + e.Where() + "\n")
+	}
+	if e, ok := errors.AsType[*syntax.Error](err); ok {
+		out.WriteString("  " + strings.ReplaceAll(e.Detail(), "\n", "\n  ") + "\n")
+	}
+	if e, ok := errors.AsType[*workflow.InvalidError](err); ok {
+		out.WriteString(e.Report() + "\n")
+	}
+	return out.String()
+}
