@@ -19,7 +19,7 @@ const (
 
 var (
 	errBadPause        = errors.New("Invalid pipeline resume state")
-	errTooMuchToReplay = errors.New("requestInput cannot keep more than 1000 items or 1 MiB for its stage; ask before collecting so much")
+	errTooMuchToReplay = errors.New("requestInput cannot keep more than 64 MiB of items for its stage; ask before collecting so much")
 )
 
 // pause is a paused pipeline, as its document holds it. A document is hostile until it was read by readPause.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"lobstah/flow/interp"
 	"lobstah/flow/schema"
@@ -48,7 +49,7 @@ func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.
 	if err != nil {
 		return Outcome{}, err
 	}
-	if err := p.accepts(answer); err != nil {
+	if err := p.accepts(answer, s.Env.Stderr); err != nil {
 		return Outcome{}, &ParseError{err}
 	}
 	if answer.Approve != nil && !*answer.Approve {
@@ -74,7 +75,7 @@ func (s *Shell) end(ctx context.Context, key, decision string, remove func(conte
 }
 
 // accepts says whether the answer is of the kind that was asked for, and fits.
-func (p pause) accepts(a workflow.Answer) error {
+func (p pause) accepts(a workflow.Answer, warnings io.Writer) error {
 	if p.kind == approvalRequest {
 		if a.Approve == nil {
 			return errors.New("approval resumes require approved=true|false, not response")
@@ -91,6 +92,7 @@ func (p pause) accepts(a workflow.Answer) error {
 	if err != nil {
 		return errBadPause
 	}
+	check.Warn(warnings)
 	if issue, bad := check.Validate(a.Response); bad {
 		return fmt.Errorf("pipeline input response failed schema validation at %s: %s", issue.Where(), issue.Message)
 	}

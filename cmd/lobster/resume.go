@@ -59,12 +59,18 @@ func (f *resumeFlags) set(name, text string, hasText bool) error {
 	case "--allow-changed":
 		f.allowChanged = true
 	case "--approve", "--decision":
+		if !hasText {
+			return nil
+		}
 		yes, ok := decision(text)
 		if !ok {
 			return errors.New("resume --approve must be yes or no")
 		}
 		f.decide(workflow.Answer{Approve: &yes, Response: value.Undefined}, f.answer.Approve != nil)
 	case "--response-json":
+		if !hasText {
+			return nil
+		}
 		v, err := value.Parse(text)
 		if err != nil {
 			return errors.New("resume --response-json must be valid JSON")

@@ -2,10 +2,10 @@ package interp
 
 import "lobstah/flow/value"
 
-// Limits of what a suspended stage may ask to be kept for it.
+// Limits of what is kept for a suspended stage.
 const (
-	MaxReplayItems = 1000
-	MaxReplayBytes = 1 << 20
+	MaxReplayItems = 1_000_000
+	MaxReplayBytes = 64 << 20 // as JSON text
 )
 
 // Suspension is the error with which a stage says that it needs an answer. The run is resumed by running the pipeline again from

@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 
 	"lobstah/flow/value"
 )
@@ -74,6 +75,9 @@ func (s *Schema) checkKeyword(k string, v value.Value, at string, depth int) err
 	n, isNumber := v.AsNumber()
 	items, isList := v.AsList()
 	_, isText := v.AsString()
+	if k == "format" && isText {
+		s.ignored = append(s.ignored, fmt.Sprintf("unknown format %q ignored in schema at path %q", value.Text(v), "#"+strings.TrimSuffix(at, "/format")))
+	}
 	switch forms[k] {
 	case aSchema:
 		return s.check(v, at, depth+1)

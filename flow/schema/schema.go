@@ -11,6 +11,7 @@ package schema
 
 import (
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 
@@ -27,6 +28,17 @@ const MaxSteps = 2_000_000
 type Schema struct {
 	root     value.Value
 	patterns map[string]*regexp.Regexp
+	ignored  []string // what the schema asks for and nobody checks
+}
+
+// Warn writes what the schema asks for and nobody checks: its formats. Each is told twice, because the original does so and callers
+// compare what it writes.
+func (s *Schema) Warn(w io.Writer) {
+	for range 2 {
+		for _, text := range s.ignored {
+			fmt.Fprintln(w, text)
+		}
+	}
 }
 
 // Issue is one fault of a value.

@@ -57,7 +57,7 @@ func approvalRequest(call *interp.Call, prompt value.Value, items []value.Value)
 	b.Set("type", value.String("approval_request"))
 	b.Set("prompt", prompt)
 	b.Set("items", value.List(items...))
-	if call.Args.Truthy("preview-from-stdin") {
+	if call.Args.Truthy("preview-from-stdin", "previewFromStdin") {
 		if p := preview(items, previewLimit(call)); p != "" {
 			b.Set("preview", value.String(p))
 		}

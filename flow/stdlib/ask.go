@@ -25,7 +25,7 @@ func askCommand() interp.Command {
 	}
 }
 
-const defaultAskSchema = `{"type":"object","properties":{"decision":{"type":"string","enum":["approve","reject","redraft"]},"feedback":{"type":"string"}},"required":["decision"]}`
+const defaultAskSchema = `{"type":"object","properties":{"decision":{"type":"string","enum":["approve","reject","redraft"]},"feedback":{"type":"string","description":"What to do differently"}},"required":["decision"]}`
 
 func ask(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	question, check, err := question(call)
@@ -36,7 +36,7 @@ func ask(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if err != nil {
 		return interp.Output{}, err
 	}
-	if call.Args.Truthy("subject-from-stdin") && len(items) > 0 {
+	if call.Args.Truthy("subject-from-stdin", "subjectFromStdin") && len(items) > 0 {
 		question.Subject = askSubject(items)
 	}
 	switch {
@@ -48,6 +48,7 @@ func ask(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	case !call.Response.IsUndefined():
 		return interp.Emit(call.Response), nil
 	}
+	check.Warn(call.Stderr)
 	return interp.Output{}, &interp.Suspension{Items: items, Request: question}
 }
 

@@ -47,7 +47,7 @@ func gog(ctx context.Context, env *interp.Env, command string, args ...string) (
 	case err != nil:
 		return "", err
 	case !r.exit.OK():
-		return "", fmt.Errorf("%s failed (%s): %s", command, r.exit, clip(value.Trim(r.stderr), quotedUnits))
+		return "", fmt.Errorf("%s failed (%s): %s", command, r.exit, clip(r.stderr, quotedUnits))
 	}
 	return r.stdout, nil
 }

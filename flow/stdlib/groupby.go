@@ -17,14 +17,14 @@ func groupByCommand() interp.Command {
 }
 
 func groupKey(call *interp.Call) error {
-	if key, ok := call.Args.Get("key").AsString(); !ok || value.Trim(key) == "" {
+	if key, _ := call.Args.Text("key"); value.Trim(key) == "" {
 		return fault("groupBy requires --key")
 	}
 	return nil
 }
 
 func groupBy(call *interp.Call, items []value.Value) ([]value.Value, error) {
-	path, _ := call.Args.Get("key").AsString()
+	path, _ := call.Args.Text("key")
 	type group struct {
 		key   value.Value
 		items []value.Value

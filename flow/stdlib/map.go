@@ -36,11 +36,10 @@ func mapItems(call *interp.Call) (interp.Seq, error) {
 	}
 	fields := assignments(call.Args.Positional)
 	return interp.Map(call.Input, func(item value.Value) (value.Value, error) {
-		item = assign(item, fields)
 		if wrapping {
-			item = value.Record(value.F(wrap, item))
+			return assign(value.Record(value.F(wrap, item)), item, fields), nil
 		}
-		return item, nil
+		return assign(item, item, fields), nil
 	}), nil
 }
 
@@ -58,22 +57,23 @@ func assignments(words []string) []assignment {
 	return out
 }
 
-// assign sets the fields one after the other, so that a later template sees an earlier field. An item that is no object becomes
-// one with the field value first; the templates then still see the item itself.
-func assign(item value.Value, fields []assignment) value.Value {
+// assign sets fields of target, one after the other, to templates over item. A target that is no object becomes one with the field
+// value first. Where target is the item itself, a later template sees an earlier field.
+func assign(target, item value.Value, fields []assignment) value.Value {
 	if len(fields) == 0 {
-		return item
+		return target
 	}
-	o, isObject := item.AsObject()
+	o, isObject := target.AsObject()
+	self, _ := item.AsObject()
+	same := isObject && o == self
 	if !isObject {
-		wrapped, _ := value.Record(value.F("value", item)).AsObject()
-		for _, f := range fields {
-			wrapped = wrapped.With(f.key, value.String(renderPlain(f.template, item)))
-		}
-		return value.FromObject(wrapped)
+		o, _ = value.Record(value.F("value", target)).AsObject()
 	}
 	for _, f := range fields {
-		o = o.With(f.key, value.String(renderPlain(f.template, value.FromObject(o))))
+		o = o.With(f.key, value.String(renderPlain(f.template, item)))
+		if same {
+			item = value.FromObject(o)
+		}
 	}
 	return value.FromObject(o)
 }
