@@ -95,6 +95,9 @@ func FromSeed(seed [ed25519.SeedSize]byte) Pair {
 	return Pair{ed25519.NewKeyFromSeed(seed[:])}
 }
 
+// IsZero reports whether p is no pair at all.
+func (p Pair) IsZero() bool { return p.private == nil }
+
 // ID returns the public half.
 func (p Pair) ID() ID { return ID(p.private.Public().(ed25519.PublicKey)) }
 
