@@ -1,0 +1,374 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strconv"
+	"sync"
+	"time"
+
+	"lobstah/openai"
+	"lobstah/receipt"
+)
+
+// kind says how an attempt ended.
+type kind uint8
+
+const (
+	answered kind = iota // the client has its answer
+	passed               // a refusal that is the request's own fault went to the client
+	refused              // the peer will not, but another may
+	failed               // the peer is at fault and the client has seen nothing of it
+	broken               // the peer is at fault in the middle of a stream
+	gone                 // the client left
+)
+
+func (k kind) String() string {
+	return [...]string{"answered", "passed", "refused", "failed", "broken", "gone"}[k]
+}
+
+// outcome is how an attempt ended and what the peer said.
+type outcome struct {
+	kind       kind
+	status     int // of the peer's answer; 0 for none
+	err        error
+	retryAfter time.Duration
+	resign     bool // the peer told another clock
+}
+
+// failure is a peer that did not answer.
+type failure struct {
+	peer *peer
+	outcome
+}
+
+// attempt is one try at one peer. It is owned by the handler's goroutine; the
+// watchdog and the trace only touch what is safe for them.
+type attempt struct {
+	*exchange
+	choice
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	dog     *watchdog
+	meter   *openai.Meter
+	proof   string // the signature that was sent
+	sent    bool   // the peer may have begun to work
+	settled bool   // its receipt came
+
+	resigned bool // the request was signed again by the peer's clock
+	started  time.Time
+	first    time.Time // of the first data
+}
+
+func newAttempt(x *exchange, c choice) *attempt {
+	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.wish.dialect), started: time.Now()}
+	a.ctx, a.cancel = context.WithCancelCause(x.ctx)
+	limit := x.rt.Timeouts.FirstByte
+	if !x.streams {
+		limit = x.rt.Timeouts.Answer
+	}
+	a.dog = newWatchdog(limit, a.cancel)
+	c.running.Add(1)
+	x.client.asking(c.peer)
+	return a
+}
+
+// end frees what the attempt holds. A receipt that did not come is looked for
+// later.
+func (a *attempt) end() {
+	a.dog.stop()
+	a.cancel(nil)
+	a.running.Add(-1)
+	if a.sent && !a.settled && a.rt.Ledger != nil && a.proof != "" {
+		a.rt.pending.remember(a.proof, a.expectation(""))
+	}
+}
+
+// send forwards the request and passes the answer on.
+func (a *attempt) send() outcome {
+	if a.badURL != nil {
+		return outcome{kind: failed, err: a.badURL}
+	}
+	r := a.outgoing()
+	a.sent = true // even without an answer it may have been heard
+	response, err := a.way.RoundTrip(r)
+	if err != nil {
+		return a.lost(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		a.sent = false
+		return a.declined(response)
+	}
+	if e := response.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return outcome{kind: failed, status: http.StatusOK, err: fmt.Errorf("the peer's answer is encoded as %.40q, which nobody asked for", e)}
+	}
+	if a.streams {
+		return a.stream(response)
+	}
+	return a.whole(response)
+}
+
+// outgoing makes the request for the peer. Of the client's headers only those
+// go along that change the answer; never its authorization.
+func (a *attempt) outgoing() *http.Request {
+	body := a.request.Body
+	h := http.Header{
+		"Content-Type":    {"application/json"},
+		"Accept-Encoding": {"identity"},
+		"User-Agent":      {"lobstah"},
+		RequestHeader:     {a.id},
+		// An empty value is not sent; it tells net/http that the request may be
+		// repeated when a kept connection turns out to be closed. The worker
+		// knows a repetition by its nonce.
+		"Idempotency-Key": {},
+	}
+	for _, name := range forwarded {
+		if v := a.in.Header[name]; v != nil {
+			h[name] = v
+		}
+	}
+	a.proof = a.rt.sign(h, a.peer, http.MethodPost, a.path, a.bodyHash)
+	r := &http.Request{
+		Method: http.MethodPost, URL: a.url(a.path, a.in.URL.RawQuery), Header: h,
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}
+	ctx := a.ctx
+	if a.streams {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: a.informed})
+	}
+	return r.WithContext(ctx)
+}
+
+var forwarded = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "Openai-Beta", "Traceparent", "Tracestate"}
+
+// informed is called when the peer says that it has accepted and the request
+// waits or runs.
+func (a *attempt) informed(code int, h textproto.MIMEHeader) error {
+	if code == http.StatusProcessing {
+		a.dog.alive(a.rt.Timeouts.Idle)
+		a.client.accepted(h.Get("X-Lobstah-Position"), h.Get("X-Lobstah-Eta"))
+	}
+	return nil
+}
+
+// sign proves to the peer who asks, unless the channel does.
+func (rt *Router) sign(h http.Header, p *peer, method, path string, hash [32]byte) string {
+	h[receipt.RequesterHeader] = []string{rt.self}
+	if rt.Unsigned {
+		return ""
+	}
+	proof := receipt.Request{Method: method, Path: path, Worker: p.ID, Requester: rt.Identity.ID(), BodyHash: hash}.
+		Sign(rt.Identity, rt.Now().Add(time.Duration(p.skew.Load())))
+	text := proof.String()
+	h[receipt.SignatureHeader] = []string{text}
+	return text
+}
+
+var emptyHash = sha256.Sum256(nil)
+
+// lost judges a request that got no answer.
+func (a *attempt) lost(err error) outcome {
+	if a.in.Context().Err() != nil {
+		return outcome{kind: gone, err: errClientLeft}
+	}
+	if cause := context.Cause(a.ctx); cause != nil {
+		err = cause
+	}
+	return outcome{kind: failed, err: err}
+}
+
+var errClientLeft = errors.New("the client left")
+
+// declined judges an answer with a status other than 200.
+func (a *attempt) declined(response *http.Response) outcome {
+	const most = 1 << 20
+	body, err := io.ReadAll(io.LimitReader(response.Body, most))
+	if err != nil {
+		return a.lost(err)
+	}
+	status, h := response.StatusCode, response.Header
+	o := outcome{
+		kind: judge(status, h, body), status: status, retryAfter: retryAfter(h, a.rt.Now()),
+		err: fmt.Errorf("%d %s", status, openai.ParseError(status, body[:min(len(body), maxRefusalBody)]).Message),
+	}
+	if 300 <= status && status < 400 {
+		o.err = fmt.Errorf("%d: the peer redirects, which is never followed", status)
+	}
+	if status == http.StatusUnauthorized {
+		o.resign = a.learnClock(h)
+	}
+	if o.kind == passed {
+		if status == http.StatusBadRequest || status == http.StatusUnprocessableEntity {
+			body = orText(body, o.err)
+		}
+		a.client.whole(a, status, contentType(h), "", body)
+	}
+	return o
+}
+
+func orText(body []byte, err error) []byte {
+	if len(body) > 0 {
+		return body
+	}
+	return (&openai.Error{Type: "invalid_request_error", Message: err.Error()}).JSON()
+}
+
+// judge says what a status other than 200 means. A web page comes from no
+// worker, so it is a failure whatever its status.
+func judge(status int, h http.Header, body []byte) kind {
+	page := mediaType(h) == "text/html" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		if !page {
+			return refused
+		}
+	case http.StatusServiceUnavailable:
+		if h.Get("Retry-After") != "" {
+			return refused
+		}
+	default:
+		if 400 <= status && status < 500 && !page {
+			return passed
+		}
+	}
+	return failed
+}
+
+func mediaType(h http.Header) string {
+	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return t
+}
+
+func contentType(h http.Header) string {
+	if t := h.Get("Content-Type"); t != "" {
+		return t
+	}
+	return "application/json"
+}
+
+// retryAfter reads the header in seconds or as a date; at most an hour.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	const most = time.Hour
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return min(time.Duration(max(seconds, 0))*time.Second, most)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(at.Sub(now), 0), most)
+	}
+	return 0
+}
+
+// learnClock takes the peer's clock from its refusal of our signature. It
+// reports whether signing again may help, which is tried once: the clock may
+// differ, or the worker may have started since.
+func (a *attempt) learnClock(h http.Header) bool {
+	const most, same = 24 * time.Hour, 5 * time.Second
+	ms, err := strconv.ParseInt(h.Get("X-Lobstah-Time"), 10, 64)
+	skew := time.UnixMilli(ms).Sub(a.rt.Now())
+	if err != nil || a.proof == "" || a.resigned || skew.Abs() > most {
+		return false
+	}
+	if skew.Abs() < same {
+		skew = 0
+	}
+	a.skew.Store(int64(skew))
+	a.resigned = true
+	return true
+}
+
+// expectation is what the attempt's receipt has to say.
+func (a *attempt) expectation(responseHash string) receipt.Expectation {
+	return receipt.Expectation{
+		Requester:    a.rt.Identity.ID(),
+		Worker:       a.ID,
+		Model:        a.request.Model,
+		RequestHash:  hex.EncodeToString(a.bodyHash[:]),
+		ResponseHash: responseHash,
+	}
+}
+
+// paced notes how fast the peer was.
+func (a *attempt) paced() {
+	if a.first.IsZero() {
+		return
+	}
+	now := time.Now()
+	tokens := a.meter.Usage.Output
+	if !a.meter.Usage.Known {
+		tokens = a.meter.Deltas
+	}
+	speed := 0.0
+	if took := now.Sub(a.first).Seconds(); tokens >= 8 && took > 0.01 {
+		speed = float64(tokens) / took
+	}
+	a.pace.note(a.rt.Now(), a.first.Sub(a.started), speed)
+}
+
+// watchdog ends an attempt whose peer is silent for too long.
+type watchdog struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	limit   time.Duration // guarded by mu
+	last    time.Time     // guarded by mu; sign of life
+	stopped bool          // guarded by mu
+	bite    context.CancelCauseFunc
+}
+
+func newWatchdog(limit time.Duration, bite context.CancelCauseFunc) *watchdog {
+	d := &watchdog{limit: limit, last: time.Now(), bite: bite}
+	d.timer = time.AfterFunc(limit, d.look)
+	return d
+}
+
+// alive notes a sign of life; silence may last for limit from now on. Resetting
+// the timer each time would cost more than looking when it fires.
+func (d *watchdog) alive(limit time.Duration) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last = now
+	if limit < d.limit && !d.stopped {
+		d.timer.Reset(limit)
+	}
+	d.limit = limit
+}
+
+func (d *watchdog) look() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return
+	}
+	silent := time.Since(d.last)
+	if silent < d.limit {
+		d.timer.Reset(d.limit - silent)
+		return
+	}
+	d.stopped = true
+	d.bite(&SilenceError{silent.Round(time.Millisecond)})
+}
+
+func (d *watchdog) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	d.timer.Stop()
+}
+
+// A SilenceError says that a peer let nothing be heard for too long.
+type SilenceError struct{ After time.Duration }
+
+func (e *SilenceError) Error() string { return fmt.Sprintf("the peer was silent for %s", e.After) }

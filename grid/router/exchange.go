@@ -1,0 +1,274 @@
+package router
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/openai"
+)
+
+// Headers between the router and its clients.
+const (
+	PeerHeader     = "X-Lobstah-Peer"     // the key of the peer that answered
+	RouteHeader    = "X-Lobstah-Route"    // why it was picked
+	FailoverHeader = "X-Lobstah-Failover" // of a request: "any" allows other weights of the model's name, "same" does not
+	RequestHeader  = "X-Request-Id"
+)
+
+// exchange is one request of a client on its way. It is owned by the handler's
+// goroutine.
+type exchange struct {
+	rt       *Router
+	id       string
+	in       *http.Request
+	ctx      context.Context
+	path     string
+	request  *openai.Request
+	streams  bool
+	bodyHash [32]byte
+	wish     wish
+	anyOther bool // a failover may change the digest
+	client   *client
+	started  time.Time
+	failures []failure
+	denied   bool // the retry budget ended the search
+}
+
+// infer serves a request for an answer of dialect d.
+func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect) {
+	id := requestID(r)
+	w.Header()[RequestHeader] = []string{id}
+	if !rt.enter() {
+		writeError(w, drainingError(), d)
+		return
+	}
+	defer rt.leave()
+	v := rt.roster.sync(rt.Peers.List())
+	if len(v.peers) == 0 {
+		writeError(w, noPeers(), d)
+		return
+	}
+	body, e := readBody(w, r, rt.MaxBody)
+	if e != nil {
+		writeError(w, e, d)
+		return
+	}
+	request, err := openai.ParseRequest(body)
+	if err != nil {
+		e, _ := errors.AsType[*openai.Error](err)
+		writeError(w, e, d)
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), rt.Timeouts.Total, errTotal)
+	defer cancel()
+	x := &exchange{
+		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, request: request,
+		streams:  request.Stream && d != openai.Embeddings && d != openai.CountTokens,
+		bodyHash: sha256.Sum256(body),
+		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
+		started:  time.Now(),
+	}
+	x.wish = wish{dialect: d, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
+	x.client = newClient(w, d, id, x.streams, rt.Timeouts.KeepAlive)
+	defer x.client.close()
+	x.run(v)
+}
+
+// run asks one peer after another until one answers.
+func (x *exchange) run(v *view) {
+	rt := x.rt
+	rt.counts.requests.Add(1)
+	rt.budget.earn()
+	if len(v.serving(x.wish.model)) == 0 {
+		v.awaitFirstPolls(x.ctx)
+		v = rt.roster.sync(rt.Peers.List())
+	}
+	for len(x.wish.tried) < rt.MaxAttempts {
+		c, ok := rt.pick(v, &x.wish)
+		if !ok {
+			break
+		}
+		if len(x.wish.tried) > 0 && !rt.budget.spend() {
+			c.health.released()
+			x.denied = true
+			break
+		}
+		x.wish.tried = append(x.wish.tried, c.peer)
+		if x.attempt(c) {
+			return
+		}
+		if !x.anyOther && x.wish.digest == "" {
+			x.wish.digest = c.model.Digest
+		}
+	}
+	x.giveUp(v)
+}
+
+// attempt asks one peer. It reports whether the exchange is over.
+func (x *exchange) attempt(c choice) (over bool) {
+	a := newAttempt(x, c)
+	defer a.end()
+	o := a.send()
+	if o.resign { // we signed by another clock than the peer's; now we know it
+		o = a.send()
+	}
+	x.note(a, &o)
+	switch o.kind {
+	case answered, passed, gone, broken:
+		return true
+	}
+	x.failures = append(x.failures, failure{c.peer, o})
+	return x.ctx.Err() != nil && x.leave()
+}
+
+// leave ends an exchange whose client has left or whose time is up.
+func (x *exchange) leave() bool {
+	if x.in.Context().Err() != nil {
+		return true
+	}
+	return false // giveUp tells the client that the time is up
+}
+
+// note draws the consequences of an attempt for its peer, and logs it.
+func (x *exchange) note(a *attempt, o *outcome) {
+	rt, p := x.rt, a.peer
+	switch o.kind {
+	case answered:
+		p.health.succeeded()
+		rt.servedBefore(&x.wish, p.ID)
+	case passed, refused:
+		p.health.succeeded()
+		if o.kind == refused {
+			p.poke()
+		}
+	case failed, broken:
+		p.health.failed(rt.Now(), o.err.Error())
+		rt.counts.failures.Add(1)
+	case gone:
+		p.health.released()
+	}
+	level := slog.LevelInfo
+	if o.kind == failed || o.kind == broken {
+		level = slog.LevelWarn
+	}
+	if !rt.Logger.Enabled(x.ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("id", x.id), slog.String("path", x.path), slog.String("model", x.wish.model),
+		peerAttr(p), slog.String("outcome", o.kind.String()), slog.Int("status", o.status),
+		slog.Int("attempt", len(x.wish.tried)), slog.Bool("stream", x.streams), slog.String("route", a.route),
+		slog.Duration("took", time.Since(a.started).Round(time.Millisecond)),
+	}
+	if u := a.meter.Usage; u.Known {
+		attrs = append(attrs, slog.Int64("in", u.Input), slog.Int64("out", u.Output))
+	}
+	if o.err != nil {
+		attrs = append(attrs, errAttr(o.err))
+	}
+	rt.Logger.LogAttrs(x.ctx, level, "request", attrs...)
+}
+
+// giveUp tells the client why nobody answered.
+func (x *exchange) giveUp(v *view) {
+	e := x.verdict(v)
+	x.rt.counts.unanswered.Add(1)
+	x.rt.Logger.LogAttrs(x.ctx, slog.LevelWarn, "no answer", slog.String("id", x.id), slog.String("path", x.path),
+		slog.String("model", x.wish.model), slog.Int("status", e.Status), slog.Int("attempts", len(x.failures)), slog.String("err", e.Message))
+	x.client.fail(e)
+}
+
+func (x *exchange) verdict(v *view) *openai.Error {
+	switch {
+	case context.Cause(x.ctx) == errTotal:
+		return timeIsUp(x.rt.Timeouts.Total, x.failures)
+	case len(x.failures) > 0:
+		return allFailed(x.failures, x.hint(v))
+	}
+	return noOffer(v, x.wish.model, x.rt.Now())
+}
+
+// hint explains a search that ended before every peer was asked.
+func (x *exchange) hint(v *view) string {
+	switch {
+	case x.denied:
+		return "; the retry budget of this router is spent, since too many requests fail"
+	case x.wish.digest != "" && slices.ContainsFunc(v.serving(x.wish.model), func(o offer) bool { return o.model.Digest != x.wish.digest }):
+		return fmt.Sprintf("; other peers have %s with other weights than %.19s: send %s: any to allow them",
+			x.wish.model, x.wish.digest, FailoverHeader)
+	}
+	return ""
+}
+
+func anyDigest(header string, fallback bool) bool {
+	switch strings.ToLower(header) {
+	case "any":
+		return true
+	case "same":
+		return false
+	}
+	return fallback
+}
+
+var errTotal = errors.New("the request took longer than the router allows")
+
+// readBody reads the whole request, which is forwarded byte for byte.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *openai.Error) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	const presize = 1 << 20 // more is allocated as it comes
+	body := make([]byte, 0, min(max(r.ContentLength, 511), presize)+1)
+	source := http.MaxBytesReader(w, r.Body, limit)
+	for {
+		n, err := source.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			return body, nil
+		}
+		if err != nil {
+			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				return nil, tooLarge(limit)
+			}
+			return nil, &openai.Error{
+				Status: http.StatusBadRequest, Type: "invalid_request_error", Message: "the body ended early: " + err.Error(),
+			}
+		}
+		if len(body) == cap(body) {
+			body = slices.Grow(body, len(body))
+		}
+	}
+}
+
+// requestID takes a client's id when it is harmless, or makes one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get(RequestHeader)
+	harmless := id != "" && len(id) <= 64 && !strings.ContainsFunc(id, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.:", c))
+	})
+	if harmless {
+		return id
+	}
+	var raw [8]byte
+	for i, n := 0, rand.Uint64(); i < len(raw); i++ {
+		raw[i] = byte(n >> (8 * i))
+	}
+	return "req_" + hex.EncodeToString(raw[:])
+}
+
+const levelWarn = slog.LevelWarn
+
+func peerAttr(p *peer) slog.Attr { return slog.String("peer", grid.Peer.Name(p.Peer)) }
+
+func errAttr(err error) slog.Attr { return slog.String("err", err.Error()) }

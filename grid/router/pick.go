@@ -1,0 +1,152 @@
+package router
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/key"
+	"lobstah/openai"
+)
+
+// choice is a peer that was picked and why.
+type choice struct {
+	offer
+	probe bool
+	route string // for the X-Lobstah-Route header
+}
+
+// candidate is an offer that may be picked now.
+type candidate struct {
+	offer
+	load Load
+}
+
+// wish is what a request asks of its peer.
+type wish struct {
+	dialect  openai.Dialect
+	model    string
+	digest   string  // a failover stays within it; empty for any
+	tried    []*peer // asked already
+	prefixes []uint64
+}
+
+// pick chooses a peer for a wish and claims it. It fails when none is left.
+func (rt *Router) pick(v *view, w *wish) (choice, bool) {
+	now := rt.Now()
+	for {
+		list := eligible(v, w, now, false)
+		last := len(list) == 0
+		if last {
+			list = longestOut(eligible(v, w, now, true))
+		}
+		if len(list) == 0 {
+			return choice{}, false
+		}
+		c, reason := rt.choose(list, w)
+		probe, ok := c.health.claim(now, last)
+		if !ok {
+			continue // another request claimed its probe just now
+		}
+		if probe {
+			reason = "probe"
+		}
+		route := fmt.Sprintf("%s; candidates=%d; queue=%d; attempt=%d", reason, len(list), c.load.Queue(), len(w.tried)+1)
+		return choice{c.offer, probe, route}, true
+	}
+}
+
+// eligible lists the offers that may be picked. With last, the shorter
+// exclusion of a model's last peer counts.
+func eligible(v *view, w *wish, now time.Time, last bool) []candidate {
+	offers := v.serving(w.model)
+	list := make([]candidate, 0, len(offers))
+	for _, o := range offers {
+		if slices.Contains(w.tried, o.peer) || w.digest != "" && o.model.Digest != w.digest ||
+			o.health.lost() || !o.health.ready(now, last) {
+			continue
+		}
+		list = append(list, candidate{o, o.load(now)})
+	}
+	return list
+}
+
+// longestOut keeps the one whose latest failure is oldest.
+func longestOut(list []candidate) []candidate {
+	if len(list) < 2 {
+		return list
+	}
+	oldest := slices.MinFunc(list, func(a, b candidate) int {
+		return a.health.until(true).Compare(b.health.until(true))
+	})
+	return []candidate{oldest}
+}
+
+// choose takes the peer that knows the conversation while that costs no wait,
+// else the better of two by estimated wait.
+func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
+	if len(list) == 1 {
+		return list[0], "only"
+	}
+	list = byTier(list, w.dialect)
+	if c, ok := rt.familiar(list, w.prefixes); ok {
+		return c, "prefix"
+	}
+	if len(list) == 1 {
+		return list[0], "tier"
+	}
+	i := rand.IntN(len(list))
+	j := rand.IntN(len(list) - 1)
+	if j >= i {
+		j++
+	}
+	if rt.Scorer.Estimate(list[j].load) < rt.Scorer.Estimate(list[i].load) {
+		i = j
+	}
+	return list[i], "least-wait"
+}
+
+// familiar returns the peer that served this conversation's beginning, while
+// its queue is at most one longer than the shortest.
+func (rt *Router) familiar(list []candidate, prefixes []uint64) (candidate, bool) {
+	id, found := rt.affinity.find(prefixes)
+	if !found {
+		return candidate{}, false
+	}
+	at := slices.IndexFunc(list, func(c candidate) bool { return c.ID == id })
+	if at < 0 || list[at].load.Queue() > shortest(list)+1 {
+		return candidate{}, false
+	}
+	return list[at], true
+}
+
+// byTier keeps the tier that the dialect prefers, as long as one of it has a
+// free slot or nobody has; then the others are as good.
+func byTier(list []candidate, d openai.Dialect) []candidate {
+	if d == openai.Embeddings || d == openai.CountTokens {
+		return list
+	}
+	preferred := make([]candidate, 0, len(list))
+	for _, c := range list {
+		if f := c.facts.Load(); f != nil && f.Tier == grid.Interactive {
+			preferred = append(preferred, c)
+		}
+	}
+	if len(preferred) == 0 || shortest(preferred) > 0 && shortest(list) == 0 {
+		return list
+	}
+	return preferred
+}
+
+func shortest(list []candidate) int64 {
+	least := list[0].load.Queue()
+	for _, c := range list[1:] {
+		least = min(least, c.load.Queue())
+	}
+	return least
+}
+
+// servedBefore tells the affinity who served.
+func (rt *Router) servedBefore(w *wish, id key.ID) { rt.affinity.learn(w.prefixes, id) }

@@ -1,0 +1,196 @@
+package router
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"lobstah/openai"
+	"lobstah/receipt"
+)
+
+// relay passes one stream on. It is owned by the handler's goroutine.
+type relay struct {
+	*attempt
+	events  *openai.Scanner
+	hash    receipt.StreamHash
+	receipt string // its text, from the stream's comment
+	done    bool   // data: [DONE] came
+	unsent  bool   // something was written but not flushed
+}
+
+// stream passes a stream of events on. Until the first data, whatever goes
+// wrong leaves the client untouched and another peer may be asked.
+func (a *attempt) stream(response *http.Response) outcome {
+	if mediaType(response.Header) != "text/event-stream" {
+		return a.noStream(response)
+	}
+	a.dog.alive(a.rt.Timeouts.Idle)
+	r := &relay{attempt: a, events: openai.NewScanner(response.Body)}
+	for {
+		event, err := r.events.Next()
+		if err != nil {
+			return r.ended(err)
+		}
+		if !r.events.Buffered() {
+			a.dog.alive(a.rt.Timeouts.Idle)
+		}
+		if err := r.pass(event); err != nil {
+			return r.ended(err)
+		}
+		if r.done {
+			r.finish()
+			return r.ended(io.EOF)
+		}
+	}
+}
+
+// noStream judges an answer that is none: a web page, an error under status
+// 200, or a whole answer that a stream's client could not read.
+func (a *attempt) noStream(response *http.Response) outcome {
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusalBody))
+	if err != nil {
+		return a.lost(err)
+	}
+	said := openai.ParseError(http.StatusOK, body).Message
+	if a.meter.Body(body); a.meter.Failure == nil {
+		said = "it answered as a whole although a stream was asked for"
+	}
+	return outcome{kind: failed, status: http.StatusOK, err: fmt.Errorf("no stream: %s", said)}
+}
+
+var (
+	errEnded     = errors.New("the stream ended before the answer was finished")
+	errReported  = errors.New("the engine reported an error in the stream")
+	errUnreached = errors.New("the client did not take the data")
+)
+
+// pass looks at one event and writes it on.
+func (r *relay) pass(event openai.Event) error {
+	raw := event.Raw
+	if event.Data == nil || raw[0] == ':' {
+		if raw = r.comment(event); len(raw) == 0 {
+			return nil
+		}
+	}
+	if event.Data == nil {
+		return r.write(raw)
+	}
+	if event.Done() {
+		if r.wish.dialect.OpenAI() && !r.meter.Ended() {
+			return errEnded // a clean end of half an answer must not look whole
+		}
+		r.done = true
+	} else if err := r.look(event.Data); err != nil {
+		return err
+	}
+	if r.first.IsZero() {
+		r.first = time.Now()
+		r.client.begin(r.attempt)
+	}
+	return r.write(raw)
+}
+
+// look meters one payload.
+func (r *relay) look(data []byte) error {
+	r.meter.Event(data)
+	if f := r.meter.Failure; f != nil {
+		return fmt.Errorf("%w: %s", errReported, f.Message)
+	}
+	if r.rt.Ledger != nil {
+		r.hash.Data(data)
+	}
+	return nil
+}
+
+// comment takes the receipt out of an event that begins with a comment, and
+// returns what is left for the client. Before the first data a comment is a
+// sign that the peer has accepted; its text stays here, as the client gets
+// comments of ours.
+func (r *relay) comment(event openai.Event) []byte {
+	left := make([]byte, 0, len(event.Raw))
+	for line := range bytes.Lines(event.Raw) {
+		text, isReceipt := bytes.CutPrefix(line, []byte(receipt.CommentPrefix))
+		if isReceipt {
+			r.receipt = string(bytes.TrimSpace(text[:min(len(text), 2*receipt.MaxBytes)]))
+			continue
+		}
+		if r.first.IsZero() && line[0] == ':' {
+			continue
+		}
+		left = append(left, line...)
+	}
+	if event.Data == nil && r.first.IsZero() {
+		if !r.events.Buffered() {
+			r.client.accepted("", "")
+		}
+		return nil
+	}
+	if len(bytes.TrimSpace(left)) == 0 {
+		return nil
+	}
+	return left
+}
+
+// write forwards bytes, and flushes when no more are waiting.
+func (r *relay) write(raw []byte) error {
+	flush := !r.events.Buffered()
+	r.unsent = !flush
+	if err := r.client.event(raw, flush); err != nil {
+		return fmt.Errorf("%w: %w", errUnreached, err)
+	}
+	return nil
+}
+
+// finish sends what is left and reads the end of the body, so that the
+// connection can be used again.
+func (r *relay) finish() {
+	if r.unsent {
+		_ = r.client.event(nil, true) // a client that has left changes nothing any more
+	}
+	r.dog.alive(time.Second)
+	_, _ = io.Copy(io.Discard, io.LimitReader(restOf{r.events}, 64<<10)) // the answer is complete whatever follows
+}
+
+// restOf reads what follows the last event, as nothing.
+type restOf struct{ events *openai.Scanner }
+
+func (r restOf) Read([]byte) (int, error) {
+	event, err := r.events.Next()
+	if err != nil {
+		return 0, err
+	}
+	_ = event
+	return 0, nil
+}
+
+// ended judges the end of a stream: [DONE], the end of the body, or a fault.
+func (r *relay) ended(err error) outcome {
+	whole := r.meter.Ended() || r.done
+	switch {
+	case err == io.EOF && whole:
+		if r.wish.dialect.OpenAI() && !r.done {
+			// The answer has its finish reason; only the mark is missing.
+			_ = r.client.event([]byte("data: "+openai.Done+"\n\n"), true) // the client may have left
+		}
+		r.paced()
+		r.settle(r.receipt, r.hash.Hex())
+		return outcome{kind: answered, status: http.StatusOK}
+	case r.in.Context().Err() != nil || errors.Is(err, errUnreached):
+		return outcome{kind: gone, status: http.StatusOK, err: errClientLeft}
+	case err == io.EOF:
+		err = errEnded
+	}
+	if cause := r.cause(); cause != nil {
+		err = cause
+	}
+	o := outcome{kind: failed, status: http.StatusOK, err: err}
+	if !r.first.IsZero() {
+		o.kind = broken
+		r.client.fail(brokenStream(r.peer, err, r.meter.Failure))
+	}
+	return o
+}

@@ -1,0 +1,57 @@
+package router
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// nearest returns up to three names of models that the given one may mean.
+func nearest(model string, offers map[string][]offer) []string {
+	const most, longest = 3, 128
+	type guess struct {
+		name     string
+		distance int
+	}
+	given := strings.ToLower(model[:min(len(model), longest)])
+	var list []guess
+	for name := range offers {
+		other := strings.ToLower(name[:min(len(name), longest)])
+		d := distance(given, other)
+		if strings.HasPrefix(other, given) || strings.HasPrefix(given, other) {
+			d = min(d, 1)
+		}
+		if d <= max(2, len(given)/2) {
+			list = append(list, guess{name, d})
+		}
+	}
+	slices.SortFunc(list, func(a, b guess) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.name, b.name))
+	})
+	var names []string
+	for _, g := range list[:min(len(list), most)] {
+		names = append(names, g.name)
+	}
+	return names
+}
+
+// distance is Levenshtein's: how many bytes to insert, delete or change.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,157 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"lobstah/openai"
+)
+
+// maxQuote is how much of each peer's failure the client is shown, as the
+// original does.
+const maxQuote = 120
+
+// Faults that are the request's own, or nobody's.
+
+func drainingError() *openai.Error {
+	return &openai.Error{
+		Status: http.StatusServiceUnavailable, Type: "draining", RetryAfter: 5 * time.Second,
+		Message: "this router is stopping; ask again in a moment",
+	}
+}
+
+func tooLarge(limit int64) *openai.Error {
+	return &openai.Error{
+		Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "request_too_large",
+		Message: fmt.Sprintf("the request's body is larger than %d MiB", limit>>20),
+	}
+}
+
+func noPeers() *openai.Error {
+	return &openai.Error{
+		Status: http.StatusServiceUnavailable, Type: "no_peers",
+		Message: "no peers configured; add one: lobstah peers add PUBKEY URL [LABEL], or run lobstah up to use this machine's engine",
+	}
+}
+
+// noOffer says why no peer could be asked at all.
+func noOffer(v *view, model string, now time.Time) *openai.Error {
+	offers := v.serving(model)
+	if len(offers) == 0 && len(v.offers) > 0 {
+		return unknownModel(v, model)
+	}
+	e := &openai.Error{
+		Status: http.StatusServiceUnavailable, Type: "no_capable_peer", RetryAfter: exclusion,
+		Message: fmt.Sprintf("no healthy peer reports support for model %q", model), Extra: map[string]any{"model": model},
+	}
+	var reasons []string
+	peers := v.peers
+	if len(offers) > 0 {
+		peers = nil
+		for _, o := range offers {
+			peers = append(peers, o.peer)
+		}
+	}
+	for _, p := range peers {
+		status, said := p.health.report(now)
+		if said == "" {
+			said = "not asked yet"
+		}
+		reasons = append(reasons, fmt.Sprintf("%s is %s (%s)", p.Name(), status, quote(said)))
+		if until := p.health.until(true); !until.IsZero() {
+			e.RetryAfter = min(e.RetryAfter, max(until.Sub(now), time.Second))
+		}
+	}
+	e.Message += ": " + some(reasons)
+	return e
+}
+
+func unknownModel(v *view, model string) *openai.Error {
+	message := fmt.Sprintf("no peer has a model %.200q", model)
+	if near := nearest(model, v.offers); len(near) > 0 {
+		message += "; did you mean " + strings.Join(near, ", ") + "?"
+	}
+	return &openai.Error{
+		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
+		Message: message + " GET /v1/models lists them", Extra: map[string]any{"model": model},
+	}
+}
+
+func timeIsUp(limit time.Duration, failures []failure) *openai.Error {
+	return &openai.Error{
+		Status: http.StatusGatewayTimeout, Type: "timeout", Extra: attempts(failures),
+		Message: fmt.Sprintf("no answer within %s, the most that this router waits", limit),
+	}
+}
+
+// allFailed sums up attempts that all came to nothing.
+func allFailed(failures []failure, hint string) *openai.Error {
+	e := &openai.Error{Status: http.StatusBadGateway, Type: "all_peers_failed", Extra: attempts(failures)}
+	allRefused, status := true, http.StatusServiceUnavailable
+	var reasons []string
+	for _, f := range failures {
+		if f.kind != refused {
+			allRefused = false
+		}
+		if f.status == http.StatusTooManyRequests {
+			status = http.StatusTooManyRequests
+		}
+		if f.retryAfter > 0 && (e.RetryAfter == 0 || f.retryAfter < e.RetryAfter) {
+			e.RetryAfter = f.retryAfter
+		}
+		reasons = append(reasons, f.peer.Name()+": "+quote(f.err.Error()))
+	}
+	if allRefused {
+		e.Status, e.Type = status, "all_peers_refused"
+		e.Message = "every peer refused: " + some(reasons) + hint
+		return e
+	}
+	e.RetryAfter = 0
+	e.Message = "every peer failed: " + some(reasons) + hint
+	return e
+}
+
+// attempts are the members that the original's error has.
+func attempts(failures []failure) map[string]any {
+	errs := make([]map[string]string, len(failures))
+	for i, f := range failures {
+		errs[i] = map[string]string{"peer": f.peer.ID.String()[:16], "message": quote(f.err.Error())}
+		if hinted, ok := errors.AsType[interface {
+			error
+			Hint() string
+		}](f.err); ok && hinted.Hint() != "" {
+			errs[i]["hint"] = hinted.Hint()
+		}
+	}
+	return map[string]any{"attempts": len(failures), "errors": errs}
+}
+
+// brokenStream ends a stream whose peer failed in the middle.
+func brokenStream(p *peer, err error, said *openai.Error) *openai.Error {
+	e := &openai.Error{
+		Type: "stream_broken", Code: "upstream_error",
+		Message: fmt.Sprintf("the answer of %s broke off: %s", p.Name(), quote(err.Error())),
+	}
+	if said != nil && said.Code != "" {
+		e.Code = said.Code
+	}
+	return e
+}
+
+func quote(s string) string {
+	if len(s) > maxQuote {
+		return strings.ToValidUTF8(s[:maxQuote], "") + "…"
+	}
+	return s
+}
+
+func some(list []string) string {
+	const most = 5
+	if len(list) > most {
+		return strings.Join(list[:most], "; ") + fmt.Sprintf("; and %d more", len(list)-most)
+	}
+	return strings.Join(list, "; ")
+}
