@@ -55,13 +55,24 @@ func (rq requester) name() string {
 	return rq.id.String()
 }
 
+// line is whose turn a requester's requests wait for in the queue.
+func (rq requester) line() string {
+	switch {
+	case !rq.id.IsZero():
+		return rq.id.String()
+	case rq.class == public:
+		return "public"
+	}
+	return "local"
+}
+
 // admit decides whether a claim may be served if it proves true. It is asked
 // before the body is read, so that strangers cannot make a worker read.
 func (w *Worker) admit(c claim) (requester, *openai.Error) {
 	rq := requester{id: c.id}
 	label, known := "", false
 	if !c.id.IsZero() {
-		label, known = w.Admission.Allowed(c.id)
+		label, known = w.config.Admission.Allowed(c.id)
 	}
 	switch {
 	case c.id == w.id && c.how != byLegacy:
@@ -70,9 +81,9 @@ func (w *Worker) admit(c claim) (requester, *openai.Error) {
 		rq.class, rq.label = allowed, label
 	case c.local:
 		rq.class = local
-	case w.Open && c.id.IsZero():
+	case w.config.Open && c.id.IsZero():
 		rq.class = public
-	case w.Open:
+	case w.config.Open:
 		rq.class = stranger
 	case c.id.IsZero():
 		return rq, c.refuseUnsigned()
@@ -104,7 +115,7 @@ func forbidden(code, format string, args ...any) *openai.Error {
 // stranger as little as a header.
 func (w *Worker) credit(ctx context.Context, rq requester) *openai.Error {
 	if rq.class == public {
-		return noCredit(rq, w.commons.left(w.Now()))
+		return noCredit(rq, w.commons.left(w.config.Now()))
 	}
 	if w.book == nil {
 		return nil
@@ -112,13 +123,13 @@ func (w *Worker) credit(ctx context.Context, rq requester) *openai.Error {
 	left, err := int64(math.MaxInt64), error(nil)
 	switch {
 	case rq.class == stranger:
-		left, err = w.Ledger.Available(ctx, rq.id)
-	case rq.class == allowed && w.Credit > 0:
-		left, err = w.Ledger.Owed(ctx, rq.id)
-		left = w.Credit - left
+		left, err = w.config.Ledger.Available(ctx, rq.id)
+	case rq.class == allowed && w.config.Credit > 0:
+		left, err = w.config.Ledger.Owed(ctx, rq.id)
+		left = w.config.Credit - left
 	}
 	if err != nil {
-		w.Logger.Error("cannot read a balance", "requester", rq.id, "err", err)
+		w.config.Logger.Error("cannot read a balance", "requester", rq.id, "err", err)
 		return unavailable("ledger_error", 5*time.Second, "the worker cannot read its ledger; its log says why")
 	}
 	return noCredit(rq, left)

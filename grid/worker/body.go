@@ -37,7 +37,7 @@ func (w *Worker) readBody(rw http.ResponseWriter, r *http.Request) (body []byte,
 	if fault := wantJSON(r.Header.Get("Content-Type")); fault != nil {
 		return nil, 0, fault
 	}
-	if r.ContentLength > w.MaxBody {
+	if r.ContentLength > w.config.MaxBody {
 		rw.Header().Set("Connection", "close") // the rest is not read
 		return nil, 0, w.tooLarge()
 	}
@@ -45,7 +45,7 @@ func (w *Worker) readBody(rw http.ResponseWriter, r *http.Request) (body []byte,
 	// A connection that knows no deadlines has other ways to end.
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	return w.collect(http.MaxBytesReader(rw, r.Body, w.MaxBody), r.ContentLength)
+	return w.collect(http.MaxBytesReader(rw, r.Body, w.config.MaxBody), r.ContentLength)
 }
 
 // collect reads all of src, growing as bytes come and the budget allows.
@@ -89,7 +89,7 @@ func (w *Worker) readFault(err error) *openai.Error {
 func (w *Worker) tooLarge() *openai.Error {
 	return &openai.Error{
 		Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "request_too_large",
-		Message: fmt.Sprintf("the request is larger than the %d bytes that this worker takes", w.MaxBody),
+		Message: fmt.Sprintf("the request is larger than the %d bytes that this worker takes", w.config.MaxBody),
 	}
 }
 

@@ -26,15 +26,15 @@ func (w *Worker) capacity(r *http.Request) (*grid.Capacity, *openai.Error) {
 	return &grid.Capacity{
 		Pubkey:      w.id,
 		Models:      names,
-		Tier:        w.Tier,
-		Concurrency: w.Concurrency,
+		Tier:        w.config.Tier,
+		Concurrency: w.config.Concurrency,
 		QueueDepth:  waiting,
 		Running:     running,
-		MaxQueue:    w.MaxQueue,
+		MaxQueue:    w.config.MaxQueue,
 		ModelFacts:  models,
 		Signs:       w.book != nil,
-		Version:     w.Version,
-		Now:         w.Now().UnixMilli(),
+		Version:     w.config.Version,
+		Now:         w.config.Now().UnixMilli(),
 	}, nil
 }
 

@@ -72,8 +72,7 @@ func (f *facts) poll(ctx context.Context, age time.Duration) {
 	if _, _, at := f.last(); !at.IsZero() && time.Since(at) < age {
 		return
 	}
-	// Whoever asks may leave; the answer serves the others too.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	models, err := f.engine.Models(ctx)
 	if len(models) > grid.MaxModels {
@@ -87,6 +86,12 @@ func (f *facts) poll(ctx context.Context, age time.Duration) {
 	f.err, f.at = err, time.Now()
 }
 
+// pollFor polls on a request's behalf, whose client may leave: the answer
+// serves the others too.
+func (f *facts) pollFor(ctx context.Context, age time.Duration) {
+	f.poll(context.WithoutCancel(ctx), age)
+}
+
 func (f *facts) last() ([]grid.Model, error, time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -98,7 +103,7 @@ func (f *facts) last() ([]grid.Model, error, time.Time) {
 func (f *facts) current(ctx context.Context) ([]grid.Model, *openai.Error) {
 	models, err, at := f.last()
 	if at.IsZero() || time.Since(at) > pollStale || err != nil && time.Since(at) > 2*pollFailing {
-		f.poll(ctx, pollFailing)
+		f.pollFor(ctx, pollFailing)
 		models, err, _ = f.last()
 	}
 	if err != nil {
@@ -117,7 +122,7 @@ func (f *facts) find(ctx context.Context, text string) (grid.Model, *openai.Erro
 	if m, ok := serving(models, text); ok {
 		return m, nil
 	}
-	f.poll(ctx, pollAgain) // it may be new
+	f.pollFor(ctx, pollAgain) // it may be new
 	if models, fault = f.current(ctx); fault != nil {
 		return grid.Model{}, fault
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -17,7 +16,6 @@ import (
 	"lobstah/grid"
 	"lobstah/grid/engine"
 	"lobstah/key"
-	"lobstah/openai"
 	"lobstah/receipt"
 )
 
@@ -275,6 +273,3 @@ const (
 	chatStreamBody = `{"model":"llama3.1:8b","messages":[{"role":"user","content":"hi"}],"stream":true}`
 	chatPath       = "/v1/chat/completions"
 )
-
-var _ = openai.Done
-var _ = math.MaxInt64

@@ -46,8 +46,8 @@ func (w *Worker) claim(r *http.Request) (claim, *openai.Error) {
 	var c claim
 	addr := remoteAddr(r)
 	c.local, c.notLocal = isLocal(addr, r)
-	if w.Connection != nil {
-		if id, ok := w.Connection(r); ok {
+	if w.config.Connection != nil {
+		if id, ok := w.config.Connection(r); ok {
 			c.id, c.how = id, byConnection
 			return c, nil
 		}
@@ -56,7 +56,7 @@ func (w *Worker) claim(r *http.Request) (claim, *openai.Error) {
 	named := r.Header.Get(receipt.RequesterHeader)
 	id, err := key.ParseID(named)
 	switch {
-	case c.header == "" && err == nil && w.Admission.Legacy(addr, id):
+	case c.header == "" && err == nil && w.config.Admission.Legacy(addr, id):
 		c.id, c.how = id, byLegacy
 	case c.header == "":
 		c.named = named
@@ -75,7 +75,7 @@ func (w *Worker) claim(r *http.Request) (claim, *openai.Error) {
 // checkTime refuses what is outside of the window, and what was signed before
 // the worker started, because replays of that time are not remembered.
 func (w *Worker) checkTime(signed time.Time) *openai.Error {
-	now := w.Now()
+	now := w.config.Now()
 	switch {
 	case !receipt.Fresh(signed, now):
 		return w.unauthorized("stale_signature", "the request was signed %s away from this worker's time; %s is allowed. Set the clock, or sign again",
@@ -100,7 +100,7 @@ func (w *Worker) verify(r *http.Request, c claim, rq requester, body []byte) *op
 	if rq.class != self && rq.class != allowed {
 		memory = w.nonces.strangers
 	}
-	switch memory.add(c.id, c.proof, w.Now()) {
+	switch memory.add(c.id, c.proof, w.config.Now()) {
 	case nonceSeen:
 		return w.unauthorized("replayed_signature", "this very request was made before; sign each one anew")
 	case nonceFull:
@@ -110,7 +110,7 @@ func (w *Worker) verify(r *http.Request, c claim, rq requester, body []byte) *op
 }
 
 func (w *Worker) unauthorized(code, format string, args ...any) *openai.Error {
-	now := w.Now()
+	now := w.config.Now()
 	return &openai.Error{
 		Status:  http.StatusUnauthorized,
 		Type:    "authentication_error",

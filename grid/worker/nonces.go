@@ -49,13 +49,15 @@ func (n *nonces) add(id key.ID, p receipt.Proof, now time.Time) nonceVerdict {
 	if _, seen := bucket[hash]; seen {
 		return nonceSeen
 	}
-	if bucket == nil {
+	if bucket == nil || n.count >= n.limit {
 		n.forget(now)
-		bucket = map[uint64]struct{}{}
-		n.buckets[minute] = bucket
 	}
 	if n.count >= n.limit {
 		return nonceFull
+	}
+	if bucket == nil {
+		bucket = map[uint64]struct{}{}
+		n.buckets[minute] = bucket
 	}
 	bucket[hash] = struct{}{}
 	n.count++

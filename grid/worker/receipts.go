@@ -135,7 +135,7 @@ func (j *job) statement(finish string, responseHash string) receipt.Receipt {
 		InputTokens:      input,
 		OutputTokens:     output,
 		StartedAt:        j.started,
-		CompletedAt:      later(j.w.Now(), j.started),
+		CompletedAt:      later(j.w.config.Now(), j.started),
 		RequestHash:      receipt.HashBody(j.request.Body),
 		RequestPath:      j.path,
 		RequestSignature: j.claim.header,
@@ -156,7 +156,8 @@ func later(a, b time.Time) time.Time {
 
 func clip(s string, n int) string { return s[:min(len(s), n)] }
 
-// settle makes the job's receipt and records it. Without a ledger, or when it
+// settle makes the job's receipt and records it; the slot is given on first,
+// so that an engine never waits for a disk. Without a ledger, or when it
 // fails, there is none: nil.
 func (j *job) settle(finish, responseHash string) *receipt.Signed {
 	if j.dialect == openai.CountTokens {
@@ -164,16 +165,19 @@ func (j *job) settle(finish, responseHash string) *receipt.Signed {
 	}
 	r := j.statement(finish, responseHash)
 	if j.from.class == public {
-		j.w.commons.spend(j.w.Now(), r.Total())
+		j.w.commons.spend(j.w.config.Now(), r.Total())
 	}
 	if j.w.book == nil {
 		return nil
 	}
-	s, err := receipt.Sign(j.w.Identity, r)
+	s, err := receipt.Sign(j.w.config.Identity, r)
 	if err != nil {
-		j.w.Logger.Error("cannot make a receipt", "request", j.id, "err", err)
+		j.w.config.Logger.Error("cannot make a receipt", "request", j.id, "err", err)
 		return nil
 	}
+	j.w.settles <- struct{}{}
+	defer func() { <-j.w.settles }()
+	j.leave() // the engine is done
 	if j.w.book.record(j.ctx, s) != nil {
 		return nil // the book logged it, and health shows it
 	}
@@ -220,9 +224,9 @@ func (w *Worker) serveReceipts(r *http.Request) (any, *openai.Error) {
 	if err != nil || after < 0 {
 		return nil, &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: "since", Message: "since: want a sequence number, 0 for all"}
 	}
-	list, next, err := w.Ledger.Since(r.Context(), c.id, after, pageSize)
+	list, next, err := w.config.Ledger.Since(r.Context(), c.id, after, pageSize)
 	if err != nil {
-		w.Logger.Error("cannot list receipts", "requester", c.id, "err", err)
+		w.config.Logger.Error("cannot list receipts", "requester", c.id, "err", err)
 		return nil, unavailable("ledger_error", recordRetry, "the worker cannot read its ledger; its log says why")
 	}
 	return page(list, next)

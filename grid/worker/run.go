@@ -1,12 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"mime"
 	"net/http"
 	"time"
@@ -21,7 +21,6 @@ import (
 var (
 	errStopping = errors.New("the worker is stopping")
 	errSilent   = errors.New("the engine has sent nothing for too long")
-	errStuck    = errors.New("the client takes no bytes")
 	errLeft     = errors.New("the client left")
 )
 
@@ -37,7 +36,8 @@ type job struct {
 	request *openai.Request
 	claim   claim
 	from    requester
-	held    int64 // bytes of the body's budget
+	held    int64  // bytes of the body's budget
+	leave   func() // gives the slot on; once
 	model   grid.Model
 	call    engine.Call
 	streams bool
@@ -55,7 +55,7 @@ type job struct {
 	started time.Time // of the worker's clock, for the receipt
 	outcome string    // code of what went wrong
 	fault   string
-	signed  *receipt.Signed
+	theirs  bool // it is in the engine's words
 }
 
 // passedHeaders go on to the engine.
@@ -104,14 +104,14 @@ func withUsage(raw []byte) []byte {
 
 // run gets the answer from the engine and sends it.
 func (j *job) run() {
-	limit := j.w.AnswerTimeout
+	limit := j.w.config.AnswerTimeout
 	if j.streams {
-		limit = j.w.Silence
+		limit = j.w.config.Silence
 	}
 	j.silence = time.AfterFunc(limit, func() { j.cancel(errSilent) })
 	defer j.silence.Stop()
 	j.meter = openai.NewMeter(j.dialect)
-	answer, err := j.w.Engine.Do(j.ctx, j.call)
+	answer, err := j.w.config.Engine.Do(j.ctx, j.call)
 	if err != nil {
 		j.fail(j.faultOf(err))
 		return
@@ -136,11 +136,11 @@ func (j *job) whole(answer *engine.Answer) {
 		return
 	}
 	if j.meter.Body(body); j.meter.Failure != nil {
-		j.fail(fromEngine(j.meter.Failure))
+		j.fail(j.fromEngine(j.meter.Failure))
 		return
 	}
-	j.signed = j.settle("", receipt.HashBody(body))
-	if err := j.reply.answer(answer.Status, contentType(answer), body, j.signed); err != nil {
+	s := j.settle("", receipt.HashBody(body))
+	if err := j.reply.answer(answer.Status, contentType(answer), body, s); err != nil {
 		j.outcome = "client_left" // after the engine was done: the receipt stands
 	}
 }
@@ -165,9 +165,9 @@ func (j *job) fail(e *openai.Error) {
 	if e == nil {
 		return
 	}
-	j.outcome, j.fault = e.Code, e.Message
-	if j.outcome == "" {
-		j.outcome = e.Type
+	j.outcome = cmp.Or(e.Code, e.Type)
+	if !j.theirs || e.Status >= http.StatusInternalServerError {
+		j.fault = e.Message // an engine that refuses a request may quote it
 	}
 	j.reply.fail(e)
 }
@@ -184,12 +184,7 @@ func (j *job) faultOf(err error) *openai.Error {
 		j.outcome = "client_left"
 		return nil
 	}
-	e := fromEngine(asError(err, http.StatusBadGateway))
-	if e.Status == http.StatusBadGateway {
-		j.w.Logger.Warn("the engine failed", "request", j.id, "engine", j.w.Engine.Name(), "err", e.Message)
-		j.w.facts.soon()
-	}
-	return e
+	return j.fromEngine(asError(err, http.StatusBadGateway))
 }
 
 // asError gives err the wire's shape.
@@ -204,7 +199,8 @@ func asError(err error, status int) *openai.Error {
 // are: what is the request's own fault, and what another time may cure. The
 // rest is 502; so is a refusal of the worker itself, which says nothing to the
 // worker's client.
-func fromEngine(e *openai.Error) *openai.Error {
+func (j *job) fromEngine(e *openai.Error) *openai.Error {
+	j.theirs = true
 	out := *e
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge,
@@ -215,57 +211,11 @@ func fromEngine(e *openai.Error) *openai.Error {
 		return engineFault("engine_refused", "the engine refused the worker (%d): %s; its owner sets --engine-key", e.Status, e.Message)
 	default:
 		out.Status = http.StatusBadGateway
+		j.w.facts.soon()
 	}
 	return &out
 }
 
 func engineFault(code, format string, args ...any) *openai.Error {
 	return &openai.Error{Status: http.StatusBadGateway, Type: "engine_error", Code: code, Message: fmt.Sprintf(format, args...)}
-}
-
-// log writes the request's one line: no prompt, no key.
-func (j *job) log(r *http.Request) {
-	attrs := []slog.Attr{
-		slog.String("request", j.id), slog.String("path", j.path), slog.Int("status", j.reply.status),
-		slog.String("from", shortName(j.from)), slog.Duration("took", time.Since(j.arrived).Round(time.Microsecond)),
-	}
-	add := func(name, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(name, value))
-		}
-	}
-	add("label", j.from.label)
-	add("caller_request", plainID(r.Header.Get(RequestIDHeader)))
-	if j.request != nil {
-		add("model", j.request.Model)
-	}
-	if j.meter != nil {
-		input, output, source := j.tokens()
-		attrs = append(attrs, slog.Int64("in", input), slog.Int64("out", output), slog.String("counted_by", string(source)),
-			slog.Duration("queued", j.begun.Sub(j.arrived).Round(time.Microsecond)))
-		add("finish", j.meter.Finish)
-	}
-	if first := j.reply.first; !first.IsZero() {
-		attrs = append(attrs, slog.Duration("first", first.Sub(j.arrived).Round(time.Microsecond)))
-	}
-	add("outcome", j.outcome)
-	add("fault", j.fault)
-	j.w.Logger.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
-}
-
-func shortName(rq requester) string {
-	if rq.id.IsZero() {
-		return receipt.Anonymous
-	}
-	return rq.id.Short()
-}
-
-// plainID lets an id of the caller's into the log if it is one.
-func plainID(s string) string {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c >= 0x7F {
-			return ""
-		}
-	}
-	return clip(s, 64)
 }

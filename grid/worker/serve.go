@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
 )
@@ -28,7 +30,7 @@ func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	get, ok := w.routes[r.URL.Path]
 	switch {
 	case !ok:
-		newReply(rw, openai.Unknown, w.WriteTimeout).fail(&openai.Error{
+		newReply(rw, openai.Unknown, w.config.WriteTimeout).fail(&openai.Error{
 			Status: http.StatusNotFound, Type: "not_found",
 			Message: fmt.Sprintf("this is a lobstah worker; it has nothing at %.80s", r.URL.Path),
 		})
@@ -42,24 +44,26 @@ func (w *Worker) reads() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/":          w.root,
 		"/healthz":   w.healthz,
-		"/pubkey":    w.tell(func(*http.Request) (any, *openai.Error) { return map[string]any{"pubkey": w.id}, nil }),
-		"/capacity":  w.tell(func(r *http.Request) (any, *openai.Error) { return nilable(w.capacity(r)) }),
-		"/v1/models": w.tell(w.listModels),
-		"/receipts":  w.tell(w.serveReceipts),
+		"/pubkey":    tell(w, w.pubkey),
+		"/capacity":  tell(w, w.capacity),
+		"/v1/models": tell(w, w.listModels),
+		"/receipts":  tell(w, w.serveReceipts),
 	}
 }
 
-func nilable[T any](v *T, e *openai.Error) (any, *openai.Error) { return v, e }
-
-func (w *Worker) tell(what func(*http.Request) (any, *openai.Error)) http.HandlerFunc {
+func tell[T any](w *Worker, what func(*http.Request) (T, *openai.Error)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		v, fault := what(r)
 		if fault != nil {
-			newReply(rw, openai.Unknown, w.WriteTimeout).fail(fault)
+			newReply(rw, openai.Unknown, w.config.WriteTimeout).fail(fault)
 			return
 		}
 		writeJSON(rw, http.StatusOK, v)
 	}
+}
+
+func (w *Worker) pubkey(*http.Request) (map[string]key.ID, *openai.Error) {
+	return map[string]key.ID{"pubkey": w.id}, nil
 }
 
 func (w *Worker) root(rw http.ResponseWriter, _ *http.Request) {
@@ -85,7 +89,7 @@ func allowMethods(rw http.ResponseWriter, r *http.Request, d openai.Dialect, met
 func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dialect) {
 	j := &job{
 		w: w, id: receipt.NewJobID(), path: r.URL.Path, dialect: d,
-		arrived: time.Now(), reply: newReply(rw, d, w.WriteTimeout), ctx: r.Context(),
+		arrived: time.Now(), reply: newReply(rw, d, w.config.WriteTimeout), ctx: r.Context(),
 	}
 	rw.Header().Set(RequestIDHeader, j.id)
 	defer j.log(r)
@@ -95,12 +99,12 @@ func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dia
 		return
 	}
 	defer w.requests.Done()
+	defer func() { w.bodies.give(j.held) }()
 	if fault := j.prepare(rw, r); fault != nil {
 		j.fail(fault)
-	} else {
-		j.queued(r)
+		return
 	}
-	w.bodies.give(j.held)
+	j.enqueue(r)
 }
 
 // prepare does everything that comes before the queue.
@@ -109,7 +113,8 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 	if j.claim, fault = w.claim(r); fault != nil {
 		return fault
 	}
-	if j.from, fault = w.admit(j.claim); fault != nil {
+	from, fault := w.admit(j.claim)
+	if fault != nil {
 		return fault
 	}
 	var body []byte
@@ -119,9 +124,10 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 	if j.request, fault = parse(body); fault != nil {
 		return fault
 	}
-	if fault = w.verify(r, j.claim, j.from, body); fault != nil {
+	if fault = w.verify(r, j.claim, from, body); fault != nil {
 		return fault
 	}
+	j.from = from // proved only now
 	if fault = w.health(); fault != nil {
 		return fault
 	}
@@ -146,15 +152,15 @@ func parse(body []byte) (*openai.Request, *openai.Error) {
 	return request, nil
 }
 
-// queued waits for a slot and runs the job in it.
-func (j *job) queued(r *http.Request) {
+// enqueue waits for a slot and runs the job in it.
+func (j *job) enqueue(r *http.Request) {
 	w := j.w
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(w.halt, func() { cancel(errStopping) })()
 	j.ctx, j.cancel = ctx, cancel
 
-	t, waits, refusal := w.queue.enter(j.from.name())
+	t, waits, refusal := w.queue.enter(j.from.line())
 	if refusal != nil {
 		j.fail(refusal)
 		return
@@ -163,22 +169,22 @@ func (j *job) queued(r *http.Request) {
 	if waits {
 		refusal, err := w.queue.wait(ctx, t)
 		if err != nil {
-			j.fail(j.faultOf(err))
-			return
+			refusal = j.faultOf(err)
 		}
-		if refusal == nil {
-			if refusal = w.credit(ctx, j.from); refusal != nil { // others may have spent it
-				w.queue.leave(t)
-			}
-		}
-		if refusal != nil {
+		if err != nil || refusal != nil {
 			j.fail(refusal)
 			return
 		}
 	}
-	defer w.queue.leave(t)
-	j.started = w.Now()
-	j.begun = time.Now()
+	j.leave = sync.OnceFunc(func() { w.queue.leave(t) })
+	defer j.leave()
+	if waits { // others of its requester's may have spent the credit
+		if fault := w.credit(ctx, j.from); fault != nil {
+			j.fail(fault)
+			return
+		}
+	}
+	j.started, j.begun = w.config.Now(), time.Now()
 	j.run()
 }
 

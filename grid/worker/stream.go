@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -38,7 +37,7 @@ func (j *job) stream(answer *engine.Answer) {
 			j.drainEngine(scanner)
 			return
 		}
-		j.silence.Reset(j.w.Silence)
+		j.silence.Reset(j.w.config.Silence)
 		if e.Data != nil && !j.pass(e, !scanner.Buffered()) {
 			return
 		}
@@ -53,7 +52,7 @@ func (j *job) notStream(answer *engine.Answer) {
 		return
 	}
 	if j.meter.Body(body); j.meter.Failure != nil && j.meter.Failure.Code != "malformed_answer" {
-		j.fail(fromEngine(j.meter.Failure))
+		j.fail(j.fromEngine(j.meter.Failure))
 		return
 	}
 	j.fail(engineFault("no_stream", "the engine answered with %.40q where a stream was asked for", answer.ContentType))
@@ -70,12 +69,11 @@ func (j *job) pass(e openai.Event, flush bool) bool {
 		return true
 	}
 	if err := j.reply.event(withoutReceipt(e), flush); err != nil {
-		cause := errLeft
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			cause = errStuck
-		}
-		j.cancel(cause)
+		j.cancel(errLeft)
 		j.broken(err)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			j.outcome = "client_stuck"
+		}
 		return false
 	}
 	j.hash.Data(e.Data)
@@ -87,7 +85,7 @@ func (j *job) pass(e openai.Event, flush bool) bool {
 // first event it becomes an HTTP error; in the dialects whose events have types
 // the engine's own event is the best that can be said.
 func (j *job) engineEvent(e openai.Event, failure *openai.Error) {
-	fault := fromEngine(failure)
+	fault := j.fromEngine(failure)
 	if j.sent == 0 || j.dialect.OpenAI() || failure.Code == "malformed_event" {
 		j.fail(fault)
 		return
@@ -106,10 +104,10 @@ func (j *job) endStream(done []byte) {
 	if j.dialect.OpenAI() && done == nil {
 		done = []byte("data: " + openai.Done + "\n\n")
 	}
-	j.signed = j.settle("", j.hash.Hex())
+	s := j.settle("", j.hash.Hex())
 	var tail []byte
-	if j.signed != nil {
-		tail = append(tail, receipt.CommentPrefix+j.signed.Text()+"\n\n"...)
+	if s != nil {
+		tail = append(tail, receipt.CommentPrefix+s.Text()+"\n\n"...)
 	}
 	if err := j.reply.event(append(tail, done...), true); err != nil {
 		j.outcome = "client_left" // it has the whole answer; the receipt stands
@@ -127,10 +125,7 @@ func (j *job) broken(err error) {
 		j.fail(fault)
 	case j.sent > 0:
 		j.outcome = "cancelled"
-		j.signed = j.settle("cancelled", j.hash.Hex())
-	}
-	if errors.Is(context.Cause(j.ctx), errStuck) {
-		j.outcome = "client_stuck"
+		j.settle("cancelled", j.hash.Hex())
 	}
 }
 

@@ -60,10 +60,14 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// maxSettling answers may wait for the ledger after their engine is done and
+// their slot given on; more of them keep their slots.
+const maxSettling = 64
+
 // A Worker serves one engine. Get one from [New]; it is safe for concurrent
 // use.
 type Worker struct {
-	Config
+	config  Config
 	id      key.ID
 	started time.Time
 	facts   *facts
@@ -72,6 +76,7 @@ type Worker struct {
 	commons *commons
 	book    *book // nil without a ledger
 	bodies  budget
+	settles chan struct{}               // answers whose receipts are being kept, at most maxSettling
 	routes  map[string]http.HandlerFunc // of GET; fixed
 
 	halt     context.Context // ends when a drain's time is over
@@ -85,13 +90,14 @@ type Worker struct {
 func New(c Config) *Worker {
 	c.setDefaults()
 	w := &Worker{
-		Config:  c,
+		config:  c,
 		id:      c.Identity.ID(),
 		started: c.Now().Truncate(time.Millisecond), // as precise as a request's time
 		facts:   newFacts(c.Engine),
 		queue:   newQueue(c.Concurrency, c.MaxQueue),
 		commons: newCommons(c.Now()),
 		bodies:  budget{limit: max(256<<20, 4*c.MaxBody)},
+		settles: make(chan struct{}, maxSettling),
 	}
 	w.nonces.known, w.nonces.strangers = newNonces(), newNonces()
 	if c.Ledger != nil {

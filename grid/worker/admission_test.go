@@ -1,0 +1,119 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lobstah/key"
+)
+
+// thirty is an answer of 30 tokens.
+var thirty = strings.NewReplacer(`"prompt_tokens":7`, `"prompt_tokens":10`, `"completion_tokens":2`, `"completion_tokens":20`).Replace(wholeChat)
+
+func TestStrangersHaveAnAllowance(t *testing.T) {
+	t.Parallel()
+	e, l := says(thirty, ""), &fakeLedger{balances: map[key.ID]int64{stranger1.ID(): -9950}} // 50 left
+	url := serve(t, remote(newTestWorker(e, l, func(c *Config) { c.Open = true }), nobody1))
+	for i, want := range []int{200, 200, 402} {
+		got := do(t, post(t, url, chatPath, chatBody, signedBy(stranger1)))
+		if got.status != want {
+			t.Fatalf("call %d: %d %s; want %d", i, got.status, got.body, want)
+		}
+		if want == 402 {
+			checkNoCredit(t, got, -10, stranger1.ID().String())
+		}
+	}
+	if e.count() != 2 {
+		t.Errorf("the engine was asked %d times; want 2", e.count())
+	}
+	for i := range 5 { // each key proves itself and has its own
+		pair := key.FromSeed([32]byte{100, byte(i)})
+		if got := do(t, post(t, url, chatPath, chatBody, signedBy(pair))); got.status != 200 {
+			t.Errorf("new key %d: %d %s", i, got.status, got.body)
+		}
+	}
+}
+
+func checkNoCredit(t *testing.T, got response, left int64, who string) {
+	t.Helper()
+	var b struct {
+		Error struct {
+			Type            string
+			Message         string
+			AvailableTokens int64
+			RequesterPubkey string
+		}
+	}
+	if err := json.Unmarshal([]byte(got.body), &b); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("requester has %d tokens of available credit (>0 required)", left)
+	if b.Error.Type != "insufficient_credit" || !strings.HasPrefix(b.Error.Message, want) || b.Error.AvailableTokens != left || b.Error.RequesterPubkey != who {
+		t.Errorf("got %s; want %d left for %s", got.body, left, who)
+	}
+}
+
+func TestFriendsOweWithoutLimitUnlessCredit(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		credit, owed int64
+		want         int
+	}{
+		{0, 1 << 40, 200},
+		{100, 99, 200},
+		{100, 100, 402},
+		{100, 250, 402},
+	} {
+		l := &fakeLedger{owed: map[key.ID]int64{peer.ID(): tt.owed}}
+		url := serve(t, remote(newTestWorker(says(thirty, ""), l, func(c *Config) { c.Credit = tt.credit }), lan))
+		got := do(t, post(t, url, chatPath, chatBody, signedBy(peer)))
+		if got.status != tt.want {
+			t.Errorf("credit %d, owed %d: %d %s; want %d", tt.credit, tt.owed, got.status, got.body, tt.want)
+		}
+		if tt.want == 402 {
+			checkNoCredit(t, got, tt.credit-tt.owed, peer.ID().String())
+		}
+	}
+}
+
+// Leaving the header out, or writing another text into it, gives nobody more
+// under --open: all unsigned requests share one allowance.
+func TestAnonymousStrangersShare(t *testing.T) {
+	t.Parallel()
+	huge := strings.Replace(wholeChat, `"completion_tokens":2`, `"completion_tokens":10000`, 1)
+	w := newTestWorker(says(huge, ""), &fakeLedger{}, func(c *Config) { c.Open = true })
+	url := serve(t, remote(w, nobody1))
+	if got := do(t, post(t, url, chatPath, chatBody)); got.status != 200 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	got := do(t, post(t, url, chatPath, chatBody, header("X-Lobstah-Requester", "new-text")))
+	if got.status != 402 {
+		t.Fatalf("%d %s; want 402", got.status, got.body)
+	}
+	checkNoCredit(t, got, -7, "anonymous")
+	if got := do(t, post(t, url, chatPath, chatBody, signedBy(stranger1))); got.status != 200 {
+		t.Errorf("signed: %d %s; want its own allowance", got.status, got.body)
+	}
+}
+
+func TestCommonsRefills(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	c := newCommons(now)
+	c.spend(now, 15_000)
+	if got := c.left(now); got != -5000 {
+		t.Errorf("at once: %d; want -5000", got)
+	}
+	if got := c.left(now.Add(time.Hour)); got != 5000 {
+		t.Errorf("after an hour: %d; want 5000", got)
+	}
+	if got := c.left(now.Add(100 * time.Hour)); got != allowance {
+		t.Errorf("after days: %d; want %d", got, allowance)
+	}
+	if got := c.left(now); got != allowance {
+		t.Errorf("after the clock went back: %d; want no change", got)
+	}
+}
