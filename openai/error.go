@@ -110,34 +110,63 @@ func ParseError(status int, body []byte) *Error {
 func (e *Error) read(body []byte, depth int) {
 	var outer struct {
 		Error   json.RawMessage `json:"error"`
-		Message string          `json:"message"`
+		Message string          `json:"message"` // older vLLM, and events of Responses
+		Detail  json.RawMessage `json:"detail"`  // FastAPI, which many engines are built on
 	}
-	if json.Unmarshal(body, &outer) != nil || outer.Error == nil && outer.Message == "" {
+	if err := json.Unmarshal(body, &outer); err != nil && outer.Error == nil && outer.Message == "" {
 		e.Message = clip(plain(body))
 		return
 	}
 	var text string
-	if json.Unmarshal(outer.Error, &text) == nil {
+	switch {
+	case json.Unmarshal(outer.Error, &text) == nil && text != "":
 		if depth == 0 && strings.HasPrefix(strings.TrimSpace(text), "{") {
 			e.read([]byte(text), depth+1)
 		} else {
 			e.Message = clip(text)
 		}
+	case len(outer.Error) > 0 && outer.Error[0] == '{':
+		e.readObject(outer.Error)
+		e.Message = firstOf(e.Message, clip(outer.Message))
+	case outer.Message != "":
+		e.readObject(body)
+	case json.Unmarshal(outer.Detail, &text) == nil && text != "":
+		e.Message = clip(text)
+	default:
+		e.Message = clip(plain(body))
+	}
+}
+
+// maxExtra caps how many more members of an engine's error are kept.
+const maxExtra = 8
+
+// readObject takes up the error object, with the numbers and truth values that
+// it has beyond OpenAI's members, such as llama-server's n_ctx.
+func (e *Error) readObject(object []byte) {
+	var members map[string]any
+	if json.Unmarshal(object, &members) != nil {
 		return
 	}
-	var inner struct {
-		Message string `json:"message"`
-		Type    string `json:"type"`
-		Code    any    `json:"code"`
-		Param   any    `json:"param"`
+	for _, known := range []struct {
+		name   string
+		target *string
+	}{{"message", &e.Message}, {"type", &e.Type}, {"code", &e.Code}, {"param", &e.Param}} {
+		if text, ok := members[known.name].(string); ok && text != "" {
+			*known.target = clip(text)
+		}
+		delete(members, known.name)
 	}
-	if json.Unmarshal(outer.Error, &inner) == nil {
-		e.Message = clip(inner.Message)
-		e.Type = firstOf(inner.Type, e.Type)
-		e.Code, _ = inner.Code.(string)
-		e.Param, _ = inner.Param.(string)
+	for name, value := range members {
+		switch value.(type) {
+		case float64, bool:
+			if len(e.Extra) < maxExtra && len(name) <= 64 {
+				if e.Extra == nil {
+					e.Extra = map[string]any{}
+				}
+				e.Extra[name] = value
+			}
+		}
 	}
-	e.Message = firstOf(e.Message, clip(outer.Message))
 }
 
 // plain shows a body that is not JSON; of a web page only that it is one.

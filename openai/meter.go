@@ -25,17 +25,21 @@ type Meter struct {
 	Model   string // the model that the engine says it used
 	Failure *Error // the engine reported a failure inside a 200 answer
 
-	dialect Dialect
-	ended   bool
+	dialect    Dialect
+	ended      bool   // Responses, Messages and whole answers without choices
+	seen, done uint64 // choices by index, as bits: those that began, those that finished
 }
 
 // NewMeter returns a meter for answers of dialect d.
 func NewMeter(d Dialect) *Meter { return &Meter{dialect: d} }
 
 // Ended reports whether the answer came to the end that its dialect demands: a
-// finish reason, response.completed, message_stop. A stream that closes
-// cleanly without it was cut.
-func (m *Meter) Ended() bool { return m.ended && m.Failure == nil }
+// finish reason for every choice, response.completed, message_stop. A stream
+// that closes cleanly without it was cut.
+func (m *Meter) Ended() bool {
+	finished := m.done != 0 && m.seen&^m.done == 0
+	return (m.ended || finished) && m.Failure == nil
+}
 
 // Event looks at one data payload. It reports whether the event carries usage
 // and nothing else, as include_usage asks for; such an event is kept from
@@ -46,20 +50,32 @@ func (m *Meter) Event(data []byte) (usageOnly bool) {
 	}
 	if m.dialect.OpenAI() && plainDelta(data) {
 		m.Deltas++
+		m.seen |= 1
 		return false
 	}
+	return m.parsed(data)
+}
+
+// parsed is Event for what is not a plain delta.
+func (m *Meter) parsed(data []byte) (usageOnly bool) {
 	var e event
 	if !decode(data, &e) {
 		m.fail(&Error{Type: "engine_error", Code: "malformed_event", Message: "the engine sent an event that is not JSON"})
 		return false
 	}
+	if m.reported(e, data) {
+		return false
+	}
 	switch m.dialect {
 	case Responses:
-		m.responsesEvent(e)
+		m.responsesEvent(e, data)
 	case Messages:
 		m.messagesEvent(e)
 	default:
-		return m.chatEvent(e, data)
+		if e.output() {
+			m.Deltas++
+		}
+		return m.chat(e)
 	}
 	return false
 }
@@ -75,6 +91,9 @@ func (m *Meter) Body(body []byte) {
 		})
 		return
 	}
+	if m.reported(e, body) {
+		return
+	}
 	switch m.dialect {
 	case Responses:
 		m.response(e)
@@ -83,12 +102,12 @@ func (m *Meter) Body(body []byte) {
 	case Embeddings:
 		m.embeddingsBody(e)
 	case CountTokens:
-		m.Usage = Usage{Input: e.InputTokens, Known: true}
-		m.ended = !m.reported(e, body)
+		m.Usage = Usage{Input: e.InputTokens.count(), Known: e.InputTokens.known()}
+		m.ended = e.InputTokens != nil
 	default:
-		m.chatEvent(e, body)
+		m.chat(e)
 	}
-	if m.Failure == nil && !m.ended {
+	if m.Failure == nil && !m.Ended() {
 		m.fail(&Error{
 			Status: http.StatusBadGateway, Type: "engine_error", Code: "unfinished_answer",
 			Message: "the engine answered 200 but did not finish its answer",
@@ -110,112 +129,60 @@ func decode(data []byte, e *event) bool {
 	return err == nil || otherKind
 }
 
-// plainDelta recognises the chunk of a chat or completion that holds neither
-// finish reason, usage, timings nor error, from bytes that cannot occur inside
-// a JSON string, where the quotes would be escaped.
+// plainDelta recognises the chunk of a chat or completion that holds output of
+// the first choice and neither finish reason, usage, timings nor error. It looks
+// at what stands around each colon: inside a string, a name's closing quote would
+// be escaped. A chunk that it does not recognise is parsed, so it may say no too
+// often, as to engines that put spaces between tokens.
 func plainDelta(data []byte) bool {
-	return bytes.Contains(data, []byte(`"choices":[{`)) &&
-		onlyNull(data, `"finish_reason":`) && onlyNull(data, `"usage":`) &&
-		!bytes.Contains(data, []byte(`"timings"`)) && !bytes.Contains(data, []byte(`"error"`)) &&
-		data[0] == '{' && data[len(data)-1] == '}'
-}
-
-// onlyNull reports whether every occurrence of the member is followed by null.
-func onlyNull(data []byte, member string) bool {
-	for {
-		_, after, found := bytes.Cut(data, []byte(member))
-		if !found {
-			return true
+	if data[0] != '{' || data[len(data)-1] != '}' {
+		return false
+	}
+	var choices, output bool
+	for i := 1; ; i++ {
+		n := bytes.IndexByte(data[i:], ':')
+		if n < 0 {
+			return choices && output
 		}
-		if !bytes.HasPrefix(after, []byte("null")) {
+		i += n
+		name, ok := nameBefore(data[:i])
+		if !ok {
 			return false
 		}
-		data = after
-	}
-}
-
-// event holds the members of all dialects' events and bodies that matter here.
-type event struct {
-	Model   string `json:"model"`
-	Choices *[]struct {
-		FinishReason *string         `json:"finish_reason"`
-		Delta        json.RawMessage `json:"delta"`
-		Text         string          `json:"text"`
-	} `json:"choices"`
-	Usage   *usage          `json:"usage"`
-	Timings *timings        `json:"timings"`
-	Error   json.RawMessage `json:"error"`
-	Data    json.RawMessage `json:"data"`
-
-	Type     string `json:"type"`     // Responses and Messages
-	Response *event `json:"response"` // Responses
-	Status   string `json:"status"`
-
-	Message    *event          `json:"message"` // Messages: message_start
-	StopReason string          `json:"stop_reason"`
-	Delta      json.RawMessage `json:"delta"`
-
-	InputTokens int64 `json:"input_tokens"` // CountTokens
-}
-
-type usage struct {
-	Prompt     int64 `json:"prompt_tokens"`
-	Completion int64 `json:"completion_tokens"`
-	Input      int64 `json:"input_tokens"`
-	Output     int64 `json:"output_tokens"`
-	CacheRead  int64 `json:"cache_read_input_tokens"`
-	CacheWrite int64 `json:"cache_creation_input_tokens"`
-}
-
-// timings are llama-server's, in every answer even where usage is not.
-type timings struct {
-	Cache     int64 `json:"cache_n"`
-	Prompt    int64 `json:"prompt_n"`
-	Predicted int64 `json:"predicted_n"`
-}
-
-// reported takes up a failure that an engine reports under status 200.
-func (m *Meter) reported(e event, data []byte) bool {
-	if len(e.Error) == 0 || string(e.Error) == "null" {
-		return false
-	}
-	m.fail(ParseError(http.StatusBadGateway, data))
-	return true
-}
-
-// chatEvent reads a chunk or a whole answer of chat and completions.
-func (m *Meter) chatEvent(e event, data []byte) (usageOnly bool) {
-	if m.reported(e, data) {
-		return false
-	}
-	m.Model = firstOf(e.Model, m.Model)
-	if t := e.Timings; t != nil && !m.Usage.Known {
-		m.Usage = Usage{t.Cache + t.Prompt, t.Predicted, true, true}
-	}
-	if u := e.Usage; u != nil {
-		m.Usage = Usage{u.Prompt, u.Completion, true, false}
-	}
-	if e.Choices == nil {
-		return false
-	}
-	for _, c := range *e.Choices {
-		if c.FinishReason != nil && *c.FinishReason != "" {
-			m.Finish, m.ended = *c.FinishReason, true
-		} else {
-			m.Deltas++
+		value := data[i+1:]
+		switch string(name) {
+		case "choices":
+			choices = bytes.HasPrefix(value, openChoices)
+		case "content", "text", "reasoning", "reasoning_content", "arguments":
+			output = output || len(value) > 1 && value[0] == '"' && value[1] != '"'
+		case "finish_reason", "usage", "error":
+			ok = bytes.HasPrefix(value, null)
+		case "index":
+			ok = value[0] == '0'
+		case "timings":
+			ok = false
+		}
+		if !ok {
+			return false
 		}
 	}
-	return len(*e.Choices) == 0 && e.Usage != nil
 }
 
-func (m *Meter) embeddingsBody(e event) {
-	m.Model = e.Model
-	if u := e.Usage; u != nil {
-		m.Usage = Usage{Input: u.Prompt, Known: true}
+var (
+	openChoices = []byte("[{")
+	null        = []byte("null")
+)
+
+// nameBefore returns the name of the member whose colon follows data, nothing
+// for a colon within a string. It is not ok with a space between the two, which
+// plainDelta does not see through.
+func nameBefore(data []byte) (name []byte, ok bool) {
+	end := len(data) - 1
+	switch data[end] {
+	case '"':
+		return data[bytes.LastIndexByte(data[:end], '"')+1 : end], true
+	case ' ', '\t', '\n', '\r':
+		return nil, false
 	}
-	if len(e.Error) > 0 && string(e.Error) != "null" {
-		m.fail(ParseError(http.StatusBadGateway, mustJSON(map[string]any{"error": e.Error})))
-		return
-	}
-	m.ended = len(e.Data) > 0 && e.Data[0] == '['
+	return nil, true
 }

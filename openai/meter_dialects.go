@@ -6,28 +6,25 @@ import (
 )
 
 // responsesEvent reads an event of OpenAI's Responses API.
-func (m *Meter) responsesEvent(e event) {
+func (m *Meter) responsesEvent(e event, data []byte) {
 	switch e.Type {
 	case "error":
-		m.fail(&Error{Status: http.StatusBadGateway, Type: "engine_error", Message: "the engine reported an error in the stream"})
+		m.fail(ParseError(http.StatusBadGateway, data))
 	case "response.completed", "response.incomplete", "response.failed":
-		if e.Response != nil {
+		if e.Response != nil && !m.reported(*e.Response, mustJSON(map[string]any{"error": e.Response.Error})) {
 			m.response(*e.Response)
 		}
-	case "response.output_text.delta", "response.function_call_arguments.delta", "response.reasoning_text.delta":
+	case "response.output_text.delta", "response.function_call_arguments.delta",
+		"response.reasoning_text.delta", "response.reasoning_summary_text.delta":
 		m.Deltas++
 	}
 }
 
 // response reads the response object: a whole body, or the last event's.
 func (m *Meter) response(e event) {
-	if len(e.Error) > 0 && string(e.Error) != "null" {
-		m.fail(ParseError(http.StatusBadGateway, mustJSON(map[string]any{"error": e.Error})))
-		return
-	}
 	m.Model, m.Finish = e.Model, e.Status
-	if u := e.Usage; u != nil {
-		m.Usage = Usage{u.Input, u.Output, true, false}
+	if u := e.Usage; u != nil && u.Input.known() {
+		m.Usage = Usage{u.Input.count(), u.Output.count(), true, false}
 	}
 	m.ended = e.Status == "completed" || e.Status == "incomplete"
 }
@@ -35,8 +32,6 @@ func (m *Meter) response(e event) {
 // messagesEvent reads an event of Anthropic's Messages API.
 func (m *Meter) messagesEvent(e event) {
 	switch e.Type {
-	case "error":
-		m.fail(ParseError(http.StatusBadGateway, mustJSON(map[string]any{"error": e.Error})))
 	case "message_start":
 		if e.Message != nil {
 			m.Model = e.Message.Model
@@ -53,27 +48,27 @@ func (m *Meter) messagesEvent(e event) {
 		}
 		m.messagesUsage(e.Usage)
 	case "message_stop":
-		m.ended = true
+		m.ended = m.Finish != "" // an end without a reason is none
 	}
 }
 
 func (m *Meter) messagesBody(e event) {
-	if e.Type == "error" || len(e.Error) > 0 && string(e.Error) != "null" {
-		m.fail(ParseError(http.StatusBadGateway, mustJSON(map[string]any{"error": e.Error})))
-		return
-	}
 	m.Model, m.Finish = e.Model, e.StopReason
 	m.messagesUsage(e.Usage)
 	m.ended = e.StopReason != ""
 }
 
-// messagesUsage takes counts as they grow: input with the first event, output
-// with the last.
+// messagesUsage takes what an event tells. The first event's input may be an
+// estimate that the last one corrects; one that says nothing changes nothing.
 func (m *Meter) messagesUsage(u *usage) {
-	if u == nil {
+	if u == nil || !u.Input.known() && !u.Output.known() {
 		return
 	}
 	m.Usage.Known = true
-	m.Usage.Input = max(m.Usage.Input, u.Input+u.CacheRead+u.CacheWrite)
-	m.Usage.Output = max(m.Usage.Output, u.Output)
+	if input := u.Input.count() + u.CacheRead.count() + u.CacheWrite.count(); input > 0 {
+		m.Usage.Input = input
+	}
+	if output := u.Output.count(); output > 0 {
+		m.Usage.Output = output
+	}
 }
