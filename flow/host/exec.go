@@ -28,11 +28,15 @@ func Exec(ctx context.Context, p *interp.Process) (interp.Exit, error) {
 	if err := cmd.Start(); err != nil {
 		return interp.Exit{}, err
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	var failure error // of Wait; set before done is closed
+	go func() {
+		defer close(done)
+		failure = cmd.Wait()
+	}()
 	select {
-	case err = <-done:
-		return exitOf(err)
+	case <-done:
+		return exitOf(failure)
 	case <-ctx.Done():
 		end(cmd.Process.Pid, p.Grace, done)
 		return interp.Exit{}, context.Cause(ctx)
@@ -41,7 +45,7 @@ func Exec(ctx context.Context, p *interp.Process) (interp.Exit, error) {
 
 // end asks a process group to stop, kills it after the grace, and waits until it is gone. A process that left the group and keeps
 // the output open is abandoned.
-func end(pid int, grace time.Duration, done <-chan error) {
+func end(pid int, grace time.Duration, done <-chan struct{}) {
 	if grace > 0 {
 		terminateGroup(pid)
 		within(grace, done)
@@ -50,7 +54,7 @@ func end(pid int, grace time.Duration, done <-chan error) {
 	within(settle, done)
 }
 
-func within(d time.Duration, done <-chan error) {
+func within(d time.Duration, done <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
