@@ -1,12 +1,13 @@
 package tinygguf
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
 )
 
-const gaussianWidth = 64 // numbers in an embedding of a Gaussian model
+const gaussianWidth = 64 // numbers in an embedding, if nothing else is asked for
 
 // plan is a Spec with everything that follows from it.
 type plan struct {
@@ -34,7 +35,7 @@ func (s Spec) plan() (*plan, error) {
 	if s.KVHeads == 0 {
 		s.KVHeads = s.Heads
 	}
-	p := &plan{Spec: s, width: gaussianWidth, random: rand.New(rand.NewPCG(s.Seed, 7))}
+	p := &plan{Spec: s, width: cmp.Or(s.Width, gaussianWidth), random: rand.New(rand.NewPCG(s.Seed, 7))}
 	switch {
 	case s.PreTokenizer != "" && s.Weights == Markov:
 		return nil, fmt.Errorf("a Markov model needs a SentencePiece vocabulary: leave PreTokenizer empty")
@@ -42,7 +43,7 @@ func (s Spec) plan() (*plan, error) {
 		return nil, fmt.Errorf("a Markov model's output matrix is not its embedding: leave Tied false")
 	case s.Heads%s.KVHeads != 0 || s.HeadWidth%2 != 0:
 		return nil, fmt.Errorf("%d heads of width %d do not share %d key heads", s.Heads, s.HeadWidth, s.KVHeads)
-	case s.Type == Q8_0 && (s.FeedForward%q8Block != 0 || s.Heads*s.HeadWidth%q8Block != 0):
+	case s.Type == Q8_0 && (s.FeedForward%q8Block != 0 || s.Heads*s.HeadWidth%q8Block != 0 || p.width%q8Block != 0):
 		return nil, fmt.Errorf("Q8_0 needs rows of a multiple of %d numbers", q8Block)
 	}
 	if s.PreTokenizer != "" {

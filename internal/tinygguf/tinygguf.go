@@ -53,6 +53,7 @@ type Spec struct {
 	Whole   bool   // split Text at spaces only: with one line, the model says exactly that line
 	Seed    uint64 // of Gaussian weights
 
+	Width               int // of an embedding of Gaussian models; 0 means 64
 	Layers, FeedForward int
 	Heads, KVHeads      int // KVHeads 0 means as many as Heads
 	HeadWidth           int

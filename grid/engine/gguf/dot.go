@@ -2,9 +2,12 @@ package gguf
 
 import "math"
 
-// dot is the product of two vectors of one length. Eight sums run side by side, so
+// The functions in this file are what every processor can do; dot_amd64.go has
+// faster ones, which tests hold against these.
+
+// dotGo is the product of two vectors of one length. Eight sums run side by side, so
 // that the processor need not wait for one addition before the next.
-func dot(a, b []float32) float32 {
+func dotGo(a, b []float32) float32 {
 	var s0, s1, s2, s3, s4, s5, s6, s7 float32
 	b = b[:len(a)]
 	for len(a) >= 8 && len(b) >= 8 {
@@ -24,8 +27,23 @@ func dot(a, b []float32) float32 {
 	return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 }
 
-// dotQ8 is the product of two Q8_0 vectors of one length.
-func dotQ8(a, b []int8, scaleA, scaleB []float32) float32 {
+// dotHalfGo is the product of a vector in half precision and one in single.
+func dotHalfGo(a []uint16, b []float32) float32 {
+	var s0, s1 float32
+	b = b[:len(a)]
+	for len(a) >= 2 && len(b) >= 2 {
+		s0 += fromHalf(a[0]) * b[0]
+		s1 += fromHalf(a[1]) * b[1]
+		a, b = a[2:], b[2:]
+	}
+	for i, h := range a {
+		s0 += fromHalf(h) * b[i]
+	}
+	return s0 + s1
+}
+
+// dotQ8Go is the product of two Q8_0 vectors of as many blocks as there are scales.
+func dotQ8Go(a, b []int8, scaleA, scaleB []float32) float32 {
 	var sum float32
 	for i, scale := range scaleA {
 		sum += scale * scaleB[i] * float32(dotBlock((*[q8Block]int8)(a[i*q8Block:]), (*[q8Block]int8)(b[i*q8Block:])))
@@ -44,8 +62,8 @@ func dotBlock(a, b *[q8Block]int8) int32 {
 	return (s0 + s1) + (s2 + s3)
 }
 
-// addScaled adds w times x to out.
-func addScaled(out []float32, w float32, x []float32) {
+// addScaledGo adds w times x to out.
+func addScaledGo(out []float32, w float32, x []float32) {
 	x = x[:len(out)]
 	for i := range out {
 		out[i] += w * x[i]

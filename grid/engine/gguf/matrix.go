@@ -47,7 +47,7 @@ func (m *matrixF32) multiply(out []float32, x input, from, until int) {
 	}
 }
 
-// matrixF16 holds half precision numbers. A row is widened once for the batch.
+// matrixF16 holds half precision numbers. For a batch, a row is widened once.
 type matrixF16 struct {
 	columns, height int
 	data            []uint16
@@ -64,11 +64,17 @@ func (m *matrixF16) row(i int, dst []float32) {
 }
 
 func (m *matrixF16) multiply(out []float32, x input, from, until int) {
-	w := make([]float32, m.columns)
+	if len(x.data) == m.columns {
+		for i := from; i < until; i++ {
+			out[i] = dotHalf(m.data[i*m.columns:(i+1)*m.columns], x.data)
+		}
+		return
+	}
+	wide := make([]float32, m.columns)
 	for i := from; i < until; i++ {
-		m.row(i, w)
+		m.row(i, wide)
 		for b, at := 0, i; b < len(x.data); b, at = b+m.columns, at+m.height {
-			out[at] = dot(w, x.data[b:b+m.columns])
+			out[at] = dot(wide, x.data[b:b+m.columns])
 		}
 	}
 }
