@@ -7,7 +7,7 @@
 //	go run ./bench -quick          a tenth of the work, to see that it runs
 //	go run ./bench -only ledger    one part: router, ledger or start
 //
-// It starts itself again in other roles (upstream, floor, router), so that CPU
+// It starts itself again in other roles (upstream, floor, router …), so that CPU
 // and memory belong to one part each; Linux's /proc tells them. Nothing imports
 // it.
 package main
@@ -41,7 +41,7 @@ var (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	role := flag.String("role", "", "run as upstream, floor, router or receipts (bench itself uses it)")
+	role := flag.String("role", "", "run as upstream, worker, floor, router or receipts (bench itself uses it)")
 	upstream := flag.String("upstream", "", "host:port of the upstream, for the roles")
 	quick := flag.Bool("quick", false, "a tenth of the work")
 	only := flag.String("only", "", "measure one part alone: router, ledger or start")

@@ -40,7 +40,9 @@ func serve(ctx context.Context, role, upstream string) error {
 	var handler http.Handler
 	switch role {
 	case "upstream":
-		handler = &fakeWorker{}
+		handler = fakeWorker{}
+	case "worker":
+		handler = fakeWorker{}
 		config, err := workerPair.ServerTLS()
 		if err != nil {
 			return err

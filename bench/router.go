@@ -18,18 +18,37 @@ type figures struct {
 }
 
 func measureRouter(ctx context.Context, p plan) (err error) {
-	upstream, err := start(ctx, "upstream", "")
+	var running []*process
+	defer func() {
+		for _, proc := range slices.Backward(running) {
+			err = errors.Join(err, proc.stop())
+		}
+	}()
+	begin := func(role, upstream string) (*process, error) {
+		proc, err := start(ctx, role, upstream)
+		if err == nil {
+			running = append(running, proc)
+		}
+		return proc, err
+	}
+	upstream, err := begin("upstream", "") // plain HTTP, for the floor and the bare router
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, upstream.stop()) }()
+	worker, err := begin("worker", "") // the channel's TLS, and receipts
+	if err != nil {
+		return err
+	}
 	var all []*figures
 	for _, role := range []string{"floor", "router", "receipts"} {
-		proc, err := start(ctx, role, upstream.addr)
+		target := upstream
+		if role == "receipts" {
+			target = worker
+		}
+		proc, err := begin(role, target.addr)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, proc.stop()) }()
 		if err := ready(ctx, proc.addr); err != nil {
 			return fmt.Errorf("%s: %w", role, err)
 		}

@@ -12,6 +12,11 @@ const MaxEvent = 16 << 20
 // ErrEventTooLarge says that an event passed [MaxEvent].
 var ErrEventTooLarge = errors.New("a stream event is larger than 16 MiB")
 
+// burst is the buffer of a stream that comes faster than it is read: taking
+// more at a time saves a read and a flush for each piece. Streams that trickle
+// keep a small one.
+const burst = 32 << 10
+
 // Done is the data payload that ends OpenAI's streams.
 const Done = "[DONE]"
 
@@ -35,6 +40,7 @@ type Scanner struct {
 	line   int  // start of the line being collected
 	lines  bool // the block so far holds more than blank lines
 	filled bool // a whole event is collected
+	behind bool // the last read filled the buffer, so more is probably waiting
 	err    error
 }
 
@@ -126,11 +132,12 @@ func (s *Scanner) fill() {
 		s.err = ErrEventTooLarge
 		return
 	}
-	if len(s.buf) == cap(s.buf) {
-		s.buf = append(make([]byte, 0, 2*cap(s.buf)), s.buf...)
+	if len(s.buf) == cap(s.buf) || s.behind && cap(s.buf) < burst {
+		s.buf = append(make([]byte, 0, max(2*cap(s.buf), burst)), s.buf...)
 	}
 	n, err := s.r.Read(s.buf[len(s.buf):cap(s.buf)])
 	s.buf = s.buf[:len(s.buf)+n]
+	s.behind = len(s.buf) == cap(s.buf)
 	s.err = err
 }
 
