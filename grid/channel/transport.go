@@ -134,6 +134,9 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 	return p.http.RoundTrip(r)
 }
 
+// CloseIdleConnections lets [http.Client.CloseIdleConnections] work.
+func (p *pool) CloseIdleConnections() { p.http.CloseIdleConnections() }
+
 // dial opens a connection: TLS, or plain HTTP where that is allowed and the
 // peer speaks no TLS.
 func (p *pool) dial(ctx context.Context, network, _ string) (net.Conn, error) {

@@ -40,7 +40,6 @@ type exchange struct {
 	wish     wish
 	anyOther bool // a failover may change the digest
 	client   *client
-	started  time.Time
 	failures []failure
 	denied   bool // the retry budget ended the search
 }
@@ -70,6 +69,10 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 		writeError(w, e, d)
 		return
 	}
+	if len(request.Model) > maxModel {
+		writeError(w, unknownModel(v, request.Model), d)
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), rt.Timeouts.Total, errTotal)
 	defer cancel()
 	x := &exchange{
@@ -77,7 +80,6 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 		streams:  request.Stream && d != openai.Embeddings && d != openai.CountTokens,
 		bodyHash: sha256.Sum256(body),
 		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
-		started:  time.Now(),
 	}
 	x.wish = wish{dialect: d, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
 	x.client = newClient(w, d, id, x.streams, rt.Timeouts.KeepAlive)
@@ -94,7 +96,7 @@ func (x *exchange) run(v *view) {
 		v.awaitFirstPolls(x.ctx)
 		v = rt.roster.sync(rt.Peers.List())
 	}
-	for len(x.wish.tried) < rt.MaxAttempts {
+	for len(x.wish.tried) < rt.MaxAttempts && x.ctx.Err() == nil {
 		c, ok := rt.pick(v, &x.wish)
 		if !ok {
 			break
@@ -124,20 +126,11 @@ func (x *exchange) attempt(c choice) (over bool) {
 		o = a.send()
 	}
 	x.note(a, &o)
-	switch o.kind {
-	case answered, passed, gone, broken:
+	if o.kind != refused && o.kind != failed {
 		return true
 	}
 	x.failures = append(x.failures, failure{c.peer, o})
-	return x.ctx.Err() != nil && x.leave()
-}
-
-// leave ends an exchange whose client has left or whose time is up.
-func (x *exchange) leave() bool {
-	if x.in.Context().Err() != nil {
-		return true
-	}
-	return false // giveUp tells the client that the time is up
+	return false
 }
 
 // note draws the consequences of an attempt for its peer, and logs it.
@@ -149,14 +142,18 @@ func (x *exchange) note(a *attempt, o *outcome) {
 		rt.servedBefore(&x.wish, p.ID)
 	case passed, refused:
 		p.health.succeeded()
-		if o.kind == refused {
-			p.poke()
-		}
 	case failed, broken:
+		if o.err == errTotal {
+			p.health.released() // it may have been the earlier peers that took so long
+			break
+		}
 		p.health.failed(rt.Now(), o.err.Error())
 		rt.counts.failures.Add(1)
 	case gone:
 		p.health.released()
+	}
+	if o.kind == refused || o.kind == failed {
+		p.poke() // it is not as we thought
 	}
 	level := slog.LevelInfo
 	if o.kind == failed || o.kind == broken {
@@ -221,6 +218,9 @@ func anyDigest(header string, fallback bool) bool {
 	return fallback
 }
 
+// maxModel is how long a model's name can be in a receipt.
+const maxModel = 512
+
 var errTotal = errors.New("the request took longer than the router allows")
 
 // readBody reads the whole request, which is forwarded byte for byte.
@@ -266,8 +266,6 @@ func requestID(r *http.Request) string {
 	}
 	return "req_" + hex.EncodeToString(raw[:])
 }
-
-const levelWarn = slog.LevelWarn
 
 func peerAttr(p *peer) slog.Attr { return slog.String("peer", grid.Peer.Name(p.Peer)) }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"reflect"
@@ -80,7 +81,7 @@ func (rt *Router) pollPeer(ctx context.Context, p *peer, slots chan struct{}) {
 			pause = min(retry, pause)
 			retry *= 2
 			if wasWell {
-				rt.Logger.LogAttrs(ctx, levelWarn, "a peer does not tell its capacity", peerAttr(p), errAttr(err))
+				rt.Logger.LogAttrs(ctx, slog.LevelWarn, "a peer does not tell its capacity", peerAttr(p), errAttr(err))
 			}
 		} else {
 			retry = firstRetry
@@ -88,10 +89,7 @@ func (rt *Router) pollPeer(ctx context.Context, p *peer, slots chan struct{}) {
 		}
 		wasWell = err == nil
 		pause -= time.Duration(rand.Int64N(int64(pause)/4 + 1))
-		select {
-		case <-time.After(pause):
-		case <-p.kick:
-		case <-ctx.Done():
+		if !p.rest(ctx, pause) {
 			return
 		}
 	}
@@ -181,6 +179,27 @@ func (v *view) awaitFirstPolls(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// rest waits until the next poll, or until somebody asks for an earlier one,
+// though never less than a second. It reports whether to go on.
+func (p *peer) rest(ctx context.Context, pause time.Duration) bool {
+	const least = time.Second
+	due := time.NewTimer(min(least, pause))
+	defer due.Stop()
+	select {
+	case <-due.C:
+	case <-ctx.Done():
+		return false
+	}
+	due.Reset(max(0, pause-least))
+	select {
+	case <-due.C:
+	case <-p.kick:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // poke asks for an early poll, since the peer is not as we thought.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -144,12 +145,12 @@ func (s *settler) keep(ctx context.Context, x settlement) {
 		counts.accepted.Add(1)
 	case errors.As(err, &refusal):
 		counts.rejected.Add(1)
-		log.LogAttrs(ctx, levelWarn, "rejected a receipt", peerAttr(x.peer), errAttr(refusal.error))
+		log.LogAttrs(ctx, slog.LevelWarn, "rejected a receipt", peerAttr(x.peer), errAttr(refusal.error))
 	default:
 		// It is good but not kept: the peer's copy may be had later.
 		counts.unkept.Add(1)
 		s.rt.pending.remember(x.proof, x.expect)
-		log.LogAttrs(ctx, levelWarn, "cannot keep a receipt; the peer is asked for it again later", peerAttr(x.peer), errAttr(err))
+		log.LogAttrs(ctx, slog.LevelWarn, "cannot keep a receipt; the peer is asked for it again later", peerAttr(x.peer), errAttr(err))
 	}
 }
 

@@ -72,11 +72,11 @@ func noOffer(v *view, model string, now time.Time) *openai.Error {
 func unknownModel(v *view, model string) *openai.Error {
 	message := fmt.Sprintf("no peer has a model %.200q", model)
 	if near := nearest(model, v.offers); len(near) > 0 {
-		message += "; did you mean " + strings.Join(near, ", ") + "?"
+		message += "; did you mean " + strings.Join(near, " or ") + "?"
 	}
 	return &openai.Error{
 		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
-		Message: message + " GET /v1/models lists them", Extra: map[string]any{"model": model},
+		Message: message + "; GET /v1/models lists them", Extra: map[string]any{"model": model[:min(len(model), maxModel)]},
 	}
 }
 
