@@ -273,3 +273,23 @@ const (
 	chatStreamBody = `{"model":"llama3.1:8b","messages":[{"role":"user","content":"hi"}],"stream":true}`
 	chatPath       = "/v1/chat/completions"
 )
+
+// A syncBuffer is what a logger wrote.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *syncBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
