@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"lobstah/openai"
 )
@@ -98,13 +99,14 @@ func (m wireMessage) text(index int) (string, error) {
 	if json.Unmarshal(m.Content, &parts) != nil {
 		return "", badRequest(param, "%s: want a string or an array of text parts", param)
 	}
+	var all strings.Builder
 	for _, part := range parts {
 		if part.Type != "text" {
 			return "", badRequest(param, "%s: the embedded engine reads text only, not %.40q", param, part.Type)
 		}
-		text += part.Text
+		all.WriteString(part.Text)
 	}
-	return text, nil
+	return all.String(), nil
 }
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || bytes.Equal(raw, []byte("null")) }
