@@ -105,6 +105,11 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		return nil, fmt.Errorf("making a request for %s: %w", c.Address(), err)
 	}
 	request.Header = header
+	// Present but empty, this is not sent, and lets net/http send the request
+	// anew when the engine closed a kept connection before a byte of its answer:
+	// llama-server closes after each stream without saying so, which meets every
+	// tenth request that follows one at once. Asking twice does no harm.
+	header["Idempotency-Key"] = []string{}
 	if c.key != "" {
 		header.Set("Authorization", "Bearer "+c.key)
 	}

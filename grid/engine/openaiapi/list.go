@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,17 +27,18 @@ type listed struct {
 	ID      string   `json:"id"`
 	Aliases []string `json:"aliases"` // llama-server
 	OwnedBy string   `json:"owned_by"`
-	Demo    bool     `json:"demo"` // the embedded runner
 
 	MaxModelLen   int `json:"max_model_len"`  // vLLM, SGLang
 	ContextLength int `json:"context_length"` // llama-server with several models, gateways
 	ContextWindow int `json:"context_window"` // gateways
 
-	Meta *struct { // llama-server, once loaded
+	Meta *struct { // llama-server, once loaded, and the embedded runner
 		Context      int    `json:"n_ctx"`
 		TrainContext int    `json:"n_ctx_train"`
 		Parameters   int64  `json:"n_params"`
 		FileType     string `json:"ftype"`
+		Digest       string `json:"digest"`       // the embedded runner
+		Architecture string `json:"architecture"` // the embedded runner
 	} `json:"meta"`
 	Status *struct {
 		Value string `json:"value"`
@@ -128,8 +130,7 @@ func (m listed) model() grid.Model {
 	model := grid.Model{
 		ContextLength: firstPositive(m.MaxModelLen, m.ContextLength, m.ContextWindow),
 		Engine:        kind,
-		Demo:          m.Demo,
-		Loaded:        kind == "llama-server" || kind == "vllm" || kind == "sglang", // these start with their models
+		Loaded:        slices.Contains(startLoaded, kind),
 	}
 	if m.Status != nil {
 		model.Loaded = m.Status.Value == "loaded"
@@ -142,9 +143,18 @@ func (m listed) model() grid.Model {
 		model.MaxContext = m.Meta.TrainContext
 		model.Parameters = countText(m.Meta.Parameters)
 		model.Quantization = quantization(m.Meta.FileType)
+		model.Family = m.Meta.Architecture
+		if digestPattern.MatchString(m.Meta.Digest) {
+			model.Digest = m.Meta.Digest
+		}
 	}
 	return model
 }
+
+var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// startLoaded are the engines that load their models when they start.
+var startLoaded = []string{"llama-server", "vllm", "sglang", "embedded"}
 
 // kindOf names an engine by what it calls itself in owned_by.
 func kindOf(ownedBy string) string {
@@ -157,6 +167,8 @@ func kindOf(ownedBy string) string {
 		return "lm-studio"
 	case "library":
 		return "ollama"
+	case "lobstah":
+		return "embedded"
 	}
 	return ""
 }

@@ -32,6 +32,7 @@ type Config struct {
 	Key     string // sent as bearer token; empty for none
 	Kind    string // of the engine, such as ollama; empty: as its list of models tells
 	Name    string // for people; empty: the kind, if given, and the address
+	Demo    bool   // its models answer nothing
 
 	Transport http.RoundTripper // nil: one made for streams from an engine
 	List      List              // nil: GET /v1/models
@@ -70,13 +71,13 @@ func New(config Config) (*Engine, error) {
 	if list == nil {
 		list = new(openAIList).entries
 	}
-	e.catalog.ask = func(ctx context.Context) ([]Entry, error) { return ask(ctx, list, client, config.Kind) }
+	e.catalog.ask = func(ctx context.Context) ([]Entry, error) { return ask(ctx, list, client, config) }
 	e.catalog.turn = make(chan struct{}, 1)
 	return e, nil
 }
 
 // ask gets the list, leaving out what a worker could not announce.
-func ask(ctx context.Context, list List, client *Client, kind string) ([]Entry, error) {
+func ask(ctx context.Context, list List, client *Client, config Config) ([]Entry, error) {
 	entries, err := list(ctx, client)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,8 @@ func ask(ctx context.Context, list List, client *Client, kind string) ([]Entry, 
 		if !usable(e.ID) || len(kept) == grid.MaxModels {
 			continue
 		}
-		e.Engine = cmp.Or(kind, e.Engine)
+		e.Engine = cmp.Or(config.Kind, e.Engine)
+		e.Demo = config.Demo
 		kept = append(kept, e)
 	}
 	return kept, nil

@@ -410,7 +410,7 @@ func FuzzList(f *testing.F) {
 			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
 		})
 		base, _ := parseBase("http://fuzz")
-		entries, err := ask(t.Context(), list, newClient(base, "", transport), "")
+		entries, err := ask(t.Context(), list, newClient(base, "", transport), Config{})
 		if err == nil && !json.Valid([]byte(body)) {
 			t.Errorf("a list was read from %q", body)
 		}
