@@ -87,7 +87,11 @@ func (w *corpusWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	respond := w.c.HTTP.Routes[i].Respond
-	time.Sleep(time.Duration(respond.DelayMS) * time.Millisecond) // recorded: how slow the server was
+	select { // recorded: how slow the server was
+	case <-time.After(time.Duration(respond.DelayMS) * time.Millisecond):
+	case <-r.Context().Done():
+		return
+	}
 	rw.Header().Set("Content-Type", cmp.Or(respond.ContentType, "application/json"))
 	for k, v := range respond.Headers {
 		rw.Header().Set(k, w.fill(v))

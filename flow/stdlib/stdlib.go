@@ -21,8 +21,8 @@ import (
 func Commands() []interp.Command {
 	return []interp.Command{
 		approveCommand(), askCommand(), invokeCommand("clawd.invoke"), listCommand(), dedupeCommand(), diffLastCommand(), triageCommand(),
-		execCommand(), gmailSearchCommand(), gmailSendCommand(), groupByCommand(), headCommand(), jsonCommand(), llmCommand("llm.invoke"),
-		llmCommand("llm_task.invoke"), mapCommand(), agentCommand(), invokeCommand("openclaw.invoke"), pickCommand(), sortCommand(),
+		execCommand(), gmailSearchCommand(), gmailSendCommand(), groupByCommand(), headCommand(), jqCommand(), jsonCommand(), llmCommand("llm.invoke"),
+		llmCommand("llm_task.invoke"), mapCommand(), mcpCallCommand(), mcpListCommand(), agentCommand(), invokeCommand("openclaw.invoke"), pickCommand(), sortCommand(),
 		stateGetCommand(), stateSetCommand(), tableCommand(), templateCommand(), whereCommand(), workflowsListCommand(), workflowsRunCommand(),
 	}
 }
