@@ -108,7 +108,10 @@ func start(t testing.TB, cmd *exec.Cmd, url, ready string) (*Engine, error) {
 
 func (e *Engine) waitFor(path string) error {
 	deadline := time.After(startTimeout)
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true}, // leaves no goroutine behind
+	}
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		response, err := client.Get(e.URL + path)
 		if err == nil {

@@ -46,7 +46,8 @@ func StartLlamaServer(t testing.TB, o Options) *Engine {
 }
 
 // args are the command line without the address. One thread each for prompts and
-// answers: more would spin, and starve the tests on a machine with few cores.
+// answers: more would spin, and starve the tests on a machine with few cores. No
+// layer on a graphics card, so that answers are the same everywhere.
 func (o Options) args(t testing.TB) []string {
 	t.Helper()
 	if o.Model.Name == "" {
@@ -57,7 +58,7 @@ func (o Options) args(t testing.TB) []string {
 	}
 	slots := max(o.Slots, 1)
 	args := []string{
-		"-m", o.File, "-t", "1", "-tb", "1", "--offline", "--metrics", "--slots",
+		"-m", o.File, "-t", "1", "-tb", "1", "-ngl", "0", "--offline", "--metrics", "--slots",
 		"-np", strconv.Itoa(slots), "-c", strconv.Itoa(o.Context * slots),
 	}
 	if o.ChatTemplate != "" {

@@ -76,9 +76,9 @@ func TestTokensEqualLlamaServers(t *testing.T) {
 	}{
 		{"f32", ofType(tinygguf.Random(1), tinygguf.F32), 1e-4},
 		{"f16", tinygguf.Random(2), 2e-2}, // ggml rounds the inputs of F16 matrices to F16
-		{"q8_0", ofType(tinygguf.Random(3), tinygguf.Q8_0), 2e-2},
+		{"q8_0", ofType(tinygguf.Random(3), tinygguf.Q8_0), 5e-2},
 		{"grouped tied factors f32", ofType(tinygguf.RandomBPE(4, "llama-bpe"), tinygguf.F32), 1e-4},
-		{"grouped tied factors q8_0", ofType(tinygguf.RandomBPE(5, "smollm"), tinygguf.Q8_0), 2e-2},
+		{"grouped tied factors q8_0", ofType(tinygguf.RandomBPE(5, "smollm"), tinygguf.Q8_0), 5e-2},
 		{"linear scaling", with(ofType(tinygguf.Random(6), tinygguf.F32), func(s *tinygguf.Spec) { s.RopeScale = 4 }), 1e-4},
 		{"words", tinygguf.Words(), 1e-2},
 	}
@@ -104,7 +104,8 @@ type completion struct {
 }
 
 // compareTokens feeds both engines the same prompt and compares 200 greedy tokens,
-// and the log-probabilities of the five likeliest at each.
+// and the log-probabilities of the five likeliest at each. Where two tokens are closer
+// than the tolerance, either may be chosen.
 func compareTokens(t *testing.T, m *Model, url string, tolerance float64) {
 	t.Helper()
 	prompt := m.tokens.encode(plain("The queue gives the job to another worker, and the next token is 12345.", false))
@@ -114,16 +115,20 @@ func compareTokens(t *testing.T, m *Model, url string, tolerance float64) {
 	if len(want.Tokens) != 200 || len(want.Probabilities) < 100 {
 		t.Fatalf("llama-server made %d tokens with %d probabilities, want 200 and most", len(want.Tokens), len(want.Probabilities))
 	}
-	s, fed, worst := newSession(m), prompt, 0.0
+	s, fed, worst, ties := newSession(m), prompt, 0.0, 0
 	for i, token := range want.Tokens {
 		logits, err := s.feed(t.Context(), fed)
 		if err != nil {
 			t.Fatal(err)
 		}
 		logs := logSoftmax(logits)
-		m.tokens.bar(logits)                                   // as ignore_eos does; the probabilities are from before
-		if best := slices.Max(logits); logits[token] != best { // equal ones are a tie
+		m.tokens.bar(logits) // as ignore_eos does; the probabilities are from before
+		best := slices.Max(logits)
+		if float64(best-logits[token]) > tolerance { // closer ones are a tie
 			t.Fatalf("llama-server's token %d is %d with the logit %v, the best has %v", i, token, logits[token], best)
+		}
+		if best != logits[token] {
+			ties++
 		}
 		if next := want.Probabilities; len(next) > 0 && next[0].ID == token {
 			for _, top := range next[0].Top {
@@ -136,7 +141,7 @@ func compareTokens(t *testing.T, m *Model, url string, tolerance float64) {
 	if n := len(want.Probabilities); n > 0 {
 		t.Errorf("%d of llama-server's probabilities were not compared", n)
 	}
-	t.Logf("largest difference of a log-probability: %.2g", worst)
+	t.Logf("largest difference of a log-probability: %.2g; tokens chosen otherwise: %d of 200", worst, ties)
 	if worst > tolerance {
 		t.Errorf("a log-probability differs by %g, want at most %g", worst, tolerance)
 	}
