@@ -73,7 +73,7 @@ func (b *jsonBuilder) node(v value.Value, depth int) (*node, error) {
 	case json.Delim('{'):
 		return b.object(v, line, col, depth)
 	}
-	return &node{value: v, line: line, col: col}, nil
+	return &node{value: v, line: line, col: col, style: quotedStyle}, nil
 }
 
 func (b *jsonBuilder) list(v value.Value, line, col, depth int) (*node, error) {

@@ -59,12 +59,12 @@ func (w job) child(s *Step) (*runner, error) {
 	if len(w.runner.parents) >= maxNesting {
 		return nil, plainError("Workflow step " + s.ID + " nests workflow files too deeply")
 	}
-	if err := w.runner.binding.admits(real); err != nil {
-		return nil, fatal{err}
-	}
 	f, err := Load(path)
 	if err != nil {
 		return nil, err
+	}
+	if err := w.runner.binding.admits(real, f.Hash); err != nil {
+		return nil, fatal{err}
 	}
 	opts := w.runner.opts
 	opts.Env = w.env

@@ -1,13 +1,57 @@
 package workflow
 
-import "lobstah/flow/value"
+import (
+	"strings"
+
+	"lobstah/flow/value"
+)
 
 // node is a part of a workflow file with its place in it. Lines and columns are 1-based; columns count characters.
 type node struct {
 	value     value.Value // the whole part
 	line, col int
+	style     textStyle
 	items     []*node // of a list
 	fields    []field // of an object, in the file's order
+}
+
+// textStyle is how a text is written, which tells where its characters are.
+type textStyle uint8
+
+const (
+	plainStyle textStyle = iota
+	quotedStyle
+	literalStyle // a block that keeps its lines
+	foldedStyle  // a block that joins them
+)
+
+// at is the place of a byte of a text node in the file, exact unless escapes or folded lines stand before it.
+func (n *node) at(source string, offset int) (line, col int) {
+	text, _ := n.value.AsString()
+	before := text[:min(max(offset, 0), len(text))]
+	switch n.style {
+	case literalStyle:
+		rows := strings.Count(before, "\n")
+		line = n.line + 1 + rows
+		return line, indentOf(source, line) + value.Len16(before[strings.LastIndexByte(before, '\n')+1:]) + 1
+	case quotedStyle:
+		return n.line, n.col + 1 + value.Len16(before)
+	case foldedStyle:
+		return n.line, n.col
+	}
+	return n.line, n.col + value.Len16(before)
+}
+
+// indentOf is how many blanks a line begins with.
+func indentOf(source string, line int) int {
+	for range line - 1 {
+		_, rest, ok := strings.Cut(source, "\n")
+		if !ok {
+			return 0
+		}
+		source = rest
+	}
+	return len(source) - len(strings.TrimLeft(source, " "))
 }
 
 type field struct {

@@ -137,13 +137,3 @@ func (p *replay) unchanged(s *Step, filled string) error {
 }
 
 const errInvalidState = plainError("Invalid workflow resume state")
-
-// value is the results as documents hold them.
-func (r *results) value() value.Value {
-	var b value.Builder
-	for _, k := range r.order {
-		v, _ := r.builder.Get(k)
-		b.Set(k, v)
-	}
-	return b.Value()
-}

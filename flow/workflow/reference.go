@@ -65,22 +65,34 @@ func itemAt(list value.Value, seg string) value.Value {
 	return items[int(i)]
 }
 
-// results are the results of the steps so far.
+// results are the results of the steps so far, in order. Branches may read them at the same time; only the run's own goroutine sets them.
 type results struct {
-	builder value.Builder
-	order   []string
+	byID  map[string]value.Value
+	order []string
 }
 
 func (r *results) get(id string) (value.Value, bool) {
-	v, ok := r.builder.Get(id)
+	v, ok := r.byID[id]
 	return v, ok
 }
 
 func (r *results) set(id string, v value.Value) {
-	if _, ok := r.builder.Get(id); !ok {
+	if r.byID == nil {
+		r.byID = map[string]value.Value{}
+	}
+	if _, ok := r.byID[id]; !ok {
 		r.order = append(r.order, id)
 	}
-	r.builder.Set(id, v)
+	r.byID[id] = v
+}
+
+// value is the results as documents hold them.
+func (r *results) value() value.Value {
+	var b value.Builder
+	for _, id := range r.order {
+		b.Set(id, r.byID[id])
+	}
+	return b.Value()
 }
 
 // scope is what a text may refer to: arguments and results, those of a loop's round before those of the run.

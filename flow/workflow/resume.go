@@ -25,6 +25,7 @@ var ErrNothingToCancel error = plainError("Resume state not found")
 
 // Resume goes on with the paused run under a key of opts.Pauses. A [Refusal] leaves the pause as it was.
 func Resume(ctx context.Context, key string, answer Answer, opts Options) (Outcome, error) {
+	opts = shared(opts)
 	if answer.Cancel {
 		return cancel(ctx, key, opts)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"sync"
 	"time"
@@ -80,12 +81,34 @@ func Run(ctx context.Context, f *File, opts Options) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	r, err := newRunner(f, opts, resolveArgs(f, opts.Args), id)
+	r, err := newRunner(f, shared(opts), resolveArgs(f, opts.Args), id)
 	if err != nil {
 		return Outcome{}, err
 	}
 	r.log(state.Event{Event: "run.start", Target: f.Path, Hash: f.Hash, Args: argNames(r.args)})
 	return r.finish(r.steps(ctx))
+}
+
+// shared makes what parallel branches write to safe for them.
+func shared(opts Options) Options {
+	env := *opts.Env
+	env.Stderr = &lockedWriter{w: env.Stderr}
+	opts.Env = &env
+	return opts
+}
+
+type lockedWriter struct {
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w == nil {
+		return len(p), nil
+	}
+	return l.w.Write(p)
 }
 
 // runner is one run at work. It belongs to one goroutine; parallel branches get what they need and touch claim and cost only, which lock.

@@ -145,9 +145,20 @@ func (b *yamlBuilder) node(n ast.Node, depth int) (*node, error) {
 	case *ast.TagNode:
 		return b.tagged(n, depth)
 	case *ast.LiteralNode:
-		return b.count(&node{value: value.String(value.Clean(n.Value.Value)), line: line, col: col})
+		style := literalStyle
+		if tok.Type == token.FoldedType {
+			style = foldedStyle
+		}
+		return b.count(&node{value: value.String(value.Clean(n.Value.Value)), line: line, col: col, style: style})
 	}
-	return b.count(&node{value: scalarValue(tok), line: line, col: col})
+	return b.count(&node{value: scalarValue(tok), line: line, col: col, style: scalarStyle(tok)})
+}
+
+func scalarStyle(tok *token.Token) textStyle {
+	if tok.Type == token.SingleQuoteType || tok.Type == token.DoubleQuoteType {
+		return quotedStyle
+	}
+	return plainStyle
 }
 
 func scalarValue(tok *token.Token) value.Value {

@@ -1,0 +1,288 @@
+package workflow
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/syntax"
+	"lobstah/flow/value"
+)
+
+// Check reads a workflow file and reports everything that is wrong with it, and what is risky, in the order of the file. Nothing runs. Commands may
+// be nil; then the names of commands are not looked up. The error tells only that the file cannot be read.
+func Check(name string, commands *interp.Registry) (problems []Problem, source string, err error) {
+	source, err = read(name)
+	if err != nil {
+		return nil, "", err
+	}
+	return CheckSource(name, source, commands), source, nil
+}
+
+// CheckSource is [Check] for a text; name decides its syntax and where nested files are looked for.
+func CheckSource(name, source string, commands *interp.Registry) []Problem {
+	root, err := parse(name, source)
+	if syn, ok := errors.AsType[*SyntaxError](err); ok {
+		return []Problem{{Severity: Fault, Line: syn.Line, Column: syn.Column, Message: syn.Message, Hint: syntaxHint(syn.Message)}}
+	}
+	if err != nil {
+		return []Problem{{Severity: Fault, Line: 1, Column: 1, Message: err.Error()}}
+	}
+	v := validator{checkSchema: compileSchema}
+	v.document(root)
+	l := &linter{source: source, name: name, commands: commands, problems: v.problems, known: map[string]bool{}}
+	l.keys(root, "workflow", topKeys)
+	if len(v.problems) == 0 {
+		l.file(decode(name, source, root))
+	}
+	slices.SortStableFunc(l.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return l.problems
+}
+
+func syntaxHint(message string) string {
+	if strings.HasPrefix(message, "Nested mappings") {
+		return `put the text in quotes, or after "|" on its own lines: a colon followed by a blank means a key in YAML`
+	}
+	return ""
+}
+
+// linter looks for what a valid file may still get wrong.
+type linter struct {
+	source   string
+	name     string
+	commands *interp.Registry
+	problems []Problem
+	known    map[string]bool // ids whose results exist by now
+	all      map[string]bool // all ids of the file
+	args     map[string]bool
+}
+
+func (l *linter) add(sev Severity, n *node, message, hint string) {
+	l.problems = append(l.problems, Problem{sev, n.line, n.col, message, hint})
+}
+
+// addAt reports at a byte of a text.
+func (l *linter) addAt(sev Severity, n *node, offset int, message, hint string) {
+	line, col := n.at(l.source, offset)
+	l.problems = append(l.problems, Problem{sev, line, col, message, hint})
+}
+
+func (l *linter) file(f *File) {
+	l.all, l.args = map[string]bool{}, map[string]bool{}
+	for _, a := range f.Args {
+		l.args[a.Name] = true
+	}
+	for _, s := range f.Steps {
+		l.all[s.ID] = true
+		if s.Branches != nil {
+			for _, b := range s.Branches.List {
+				l.all[b.ID] = true
+			}
+		}
+	}
+	if limit := f.root.get("cost_limit"); limit != nil && limit.val("max_usd").Kind() == value.KindString {
+		l.add(Warning, limit.get("max_usd"), "cost_limit.max_usd is text", "write the number without quotes")
+	}
+	for _, s := range f.Steps {
+		l.step(s)
+	}
+}
+
+func (l *linter) step(s *Step) {
+	l.keys(s.node, "step", stepKeys)
+	l.condition(s)
+	l.stdin(s)
+	switch s.Kind {
+	case Shell, Pipeline:
+		l.text(s)
+	case Parallel:
+		for _, b := range s.Branches.List {
+			l.keys(b.node, "branch", branchKeys)
+			l.stdin(b)
+			l.text(b)
+		}
+		for _, b := range s.Branches.List {
+			l.known[b.ID] = true
+		}
+	case ForEach:
+		l.loop(s)
+	case Nested:
+		l.nested(s)
+	}
+	if s.Gate != nil && s.Kind != NoOp {
+		l.add(Warning, s.node.get("approval"), "the step runs first and asks for approval afterwards", "give the approval a step of its own before this one")
+	}
+	l.known[s.ID] = true
+}
+
+func (l *linter) loop(s *Step) {
+	over := s.node.get("for_each")
+	ref, ok := asReference(s.Loop.Over)
+	switch {
+	case !ok && !argRef.MatchString(s.Loop.Over):
+		l.add(Fault, over, "for_each must be a reference such as $step.json", "name the step whose result is the list")
+	case ok:
+		l.reference(over, 0, ref)
+	}
+	outer := l.known
+	l.known = map[string]bool{s.Loop.Item: true, s.Loop.Index: true}
+	for id := range outer {
+		l.known[id] = true
+	}
+	for _, sub := range s.Loop.Steps {
+		l.keys(sub.node, "loop step", subKeys)
+		l.condition(sub)
+		l.stdin(sub)
+		l.text(sub)
+		l.known[sub.ID] = true
+	}
+	l.known = outer
+}
+
+func (l *linter) nested(s *Step) {
+	if stepRef.MatchString(s.Path) || argRef.MatchString(s.Path) {
+		return
+	}
+	path := s.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(l.name), path)
+	}
+	if _, err := os.Stat(path); err != nil {
+		l.add(Fault, s.node.get("workflow"), "workflow file not found: "+path, "the path is relative to this file")
+	}
+}
+
+func (l *linter) condition(s *Step) {
+	n := s.node.get("when")
+	if n == nil {
+		n = s.node.get("condition")
+	}
+	if n == nil || n.value.Kind() == value.KindBool {
+		return
+	}
+	text, ok := n.value.AsString()
+	if !ok {
+		l.add(Fault, n, "Unsupported condition type", "a condition is true, false or a text such as $step.json.ok == true")
+		return
+	}
+	if _, err := parseCondition(text); err != nil {
+		l.addAt(Fault, n, condFault(text), "Unsupported condition: "+value.Trim(text), `compare with ==, !=, <, <=, >, >=; join with && and ||; put text in quotes; refer to steps as $id.json.field`)
+		return
+	}
+	l.references(n, text)
+}
+
+// stdin checks what a step reads: a whole reference must exist when the step runs.
+func (l *linter) stdin(s *Step) {
+	n := s.node.get("stdin")
+	text, ok := s.Stdin.AsString()
+	if n == nil || !ok {
+		return
+	}
+	if ref, isRef := asReference(text); isRef {
+		l.reference(n, 0, ref)
+	}
+}
+
+// references checks all references of a text that must exist.
+func (l *linter) references(n *node, text string) {
+	for _, m := range stepRef.FindAllStringSubmatchIndex(text, -1) {
+		l.reference(n, m[0], reference{text[m[2]:m[3]], text[m[4]:m[5]]})
+	}
+}
+
+var resultFields = []string{"id", "stdout", "json", "approved", "approvedBy", "initiatedBy", "subject", "response", "skipped", "error", "errorMessage"}
+
+func (l *linter) reference(n *node, offset int, ref reference) {
+	switch {
+	case !l.known[ref.id] && l.all[ref.id]:
+		l.addAt(Fault, n, offset, "step "+ref.id+" runs later, so it has no result yet", "move this step behind it")
+	case !l.known[ref.id]:
+		l.addAt(Fault, n, offset, "Unknown step reference: "+ref.String(), didYouMean(ref.id, l.known))
+	default:
+		l.fieldOf(n, offset, ref)
+	}
+}
+
+func (l *linter) fieldOf(n *node, offset int, ref reference) {
+	field, _, _ := strings.Cut(ref.path, ".")
+	if !slices.Contains(resultFields, field) {
+		l.addAt(Warning, n, offset, "a step's result has no field "+field, "its fields are "+strings.Join(resultFields, ", "))
+	}
+}
+
+// text checks the shell or pipeline text of a step.
+func (l *linter) text(s *Step) {
+	key := string(Pipeline)
+	if s.Kind == Shell {
+		if key = "run"; s.node.text("run") == "" {
+			key = "command"
+		}
+	}
+	n := s.node.get(key)
+	l.pasted(n, s)
+	for _, m := range stepRef.FindAllStringSubmatchIndex(s.Text, -1) {
+		ref := reference{s.Text[m[2]:m[3]], s.Text[m[4]:m[5]]}
+		switch {
+		case l.known[ref.id]:
+			l.fieldOf(n, m[0], ref)
+		case l.all[ref.id]:
+			l.addAt(Warning, n, m[0], "step "+ref.id+" runs later, so this stays as it is written", "move this step behind it")
+		}
+	}
+	if s.Kind == Pipeline {
+		l.pipeline(n, s.Text)
+	}
+}
+
+// pasted warns of values that become part of a program's text.
+func (l *linter) pasted(n *node, s *Step) {
+	what, safe := "shell", func(arg string) string {
+		return `use "$LOBSTER_ARG_` + argVar(arg) + `", which the shell never reads as code`
+	}
+	if s.Kind == Pipeline {
+		what, safe = "pipeline", func(arg string) string {
+			return `hand it over as data: stdin, or a shell stage with "$LOBSTER_ARG_` + argVar(arg) + `"`
+		}
+	}
+	for _, m := range argRef.FindAllStringSubmatchIndex(s.Text, -1) {
+		if name := s.Text[m[2]:m[3]]; l.args[name] {
+			l.addAt(Warning, n, m[0], "the value of ${"+name+"} is pasted into "+what+" text, so it can run commands", safe(name))
+		}
+	}
+	for _, m := range stepRef.FindAllStringSubmatchIndex(s.Text, -1) {
+		ref := reference{s.Text[m[2]:m[3]], s.Text[m[4]:m[5]]}
+		if l.known[ref.id] && ref.path != "approved" && ref.path != "skipped" && ref.path != "error" {
+			l.addAt(Warning, n, m[0], "the value of $"+ref.String()+" is pasted into "+what+" text, so it can run commands",
+				`hand it over as stdin: $`+ref.String()+`, or as env: {VALUE: $`+ref.String()+`} and "$VALUE"`)
+		}
+	}
+}
+
+func (l *linter) pipeline(n *node, text string) {
+	p, err := syntax.Parse(text)
+	if fault, ok := errors.AsType[*syntax.Error](err); ok {
+		l.addAt(Fault, n, fault.Offset, fault.Message, fault.Hint)
+		return
+	}
+	if err != nil || l.commands == nil {
+		return
+	}
+	for _, stage := range p.Stages {
+		_, ok := l.commands.Lookup(stage.Name)
+		if ok || strings.ContainsAny(stage.Name, "$") {
+			continue
+		}
+		names := map[string]bool{}
+		for _, c := range l.commands.All() {
+			names[c.Name] = true
+		}
+		l.addAt(Fault, n, stage.Offset, "Unknown command: "+stage.Name, didYouMean(stage.Name, names))
+	}
+}

@@ -1,0 +1,97 @@
+package workflow_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lobstah/flow/interp"
+	"lobstah/flow/stdlib"
+	"lobstah/flow/workflow"
+)
+
+func TestCheckReports(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, source, want string }{
+		{"clean", "steps:\n  - id: a\n    run: ls\n  - id: b\n    run: cat\n    stdin: $a.stdout\n", ""},
+		{"syntax", "steps:\n  - id: a\n    run: echo a: b\n", "3:10 error Nested mappings are not allowed in compact mappings"},
+		{"duplicate key", "name: a\nname: b\nsteps: [{id: a, run: ls}]\n", "2:1 error Map keys must be unique"},
+		{"all steps", "steps:\n  - id: a\n    timeout_ms: 0\n    run: ls\n  - run: ls\n  - id: a\n    run: ls\n", "3:17 error Workflow step a timeout_ms must be a positive integer between 1 and 2147483647\n" +
+			"5:5 error Workflow step requires an id\n6:9 error Duplicate workflow step id: a"},
+		{"misspelt key", "steps:\n  - id: a\n    run: ls\n    on_eror: stop\n", "4:5 warning step has no key on_eror; it is ignored (did you mean on_error?)"},
+		{"misspelt inner key", "steps:\n  - id: a\n    run: ls\n    retry: {maximum: 3, max: 2}\n", "4:13 warning retry has no key maximum; it is ignored"},
+		{"condition", "steps:\n  - {id: a, run: ls}\n  - id: b\n    run: ls\n    when: $a.json.n >> 5\n", "5:22 error Unsupported condition: $a.json.n >> 5"},
+		{"quoted condition", "steps:\n  - {id: a, run: ls}\n  - id: b\n    run: ls\n    when: \"$a.json.n && $c.json\"\n", "5:25 error Unknown step reference: c.json (did you mean a?)"},
+		{"later step", "steps:\n  - id: a\n    run: cat\n    stdin: $b.json\n  - {id: b, run: ls}\n", "4:12 error step b runs later, so it has no result yet"},
+		{"no such field", "steps:\n  - {id: a, run: ls}\n  - {id: b, run: cat, stdin: $a.output}\n", "3:30 warning a step's result has no field output"},
+		{"injection", "args: {who: {default: x}}\nsteps:\n  - id: a\n    run: |\n      echo hello\n      echo ${who} ${HOME}\n", "6:12 warning the value of ${who} is pasted into shell text, so it can run commands (use \"$LOBSTER_ARG_WHO\", which the shell never reads as code)"},
+		{"injection of output", "steps:\n  - {id: a, run: ls}\n  - id: b\n    run: echo $a.stdout $a.approved\n", "4:15 warning the value of $a.stdout is pasted into shell text"},
+		{"pipeline", "steps:\n  - id: a\n    pipeline: head | wher x=1\n", "3:22 error Unknown command: wher (did you mean where?)"},
+		{"pipeline quote", "steps:\n  - id: a\n    pipeline: \"exec 'open\"\n", "3:21 error Unclosed quote"},
+		{"gate after effect", "steps:\n  - id: a\n    run: rm x\n    approval: sure?\n", "4:15 warning the step runs first and asks for approval afterwards"},
+		{"loop", "steps:\n  - {id: a, run: ls}\n  - id: l\n    for_each: $a.json\n    steps:\n      - {id: s, pipeline: head, stdin: $item.json}\n      - {id: t, pipeline: head, stdin: $s.json}\n      - {id: u, pipeline: head, stdin: $x.json}\n", "8:40 error Unknown step reference: x.json"},
+		{"loop over text", "steps:\n  - {id: l, for_each: \"[1]\", steps: [{id: s, run: ls}]}\n", "2:23 error for_each must be a reference such as $step.json"},
+		{"nested", "steps:\n  - {id: n, workflow: nowhere.lobster}\n", "2:23 error workflow file not found: nowhere.lobster"},
+		{"not a file", "hello", "1:1 error Workflow file must be a JSON/YAML object"},
+		{"deep", strings.Repeat("[", 1500), "1:1001 error Nested too deeply"},
+		{"aliases", "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n" +
+			"e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\nsteps: [{id: a, run: ls}]\n", "6:7 error Aliases expand to too many values"},
+	}
+	commands := interp.NewRegistry(stdlib.Commands()...)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, p := range workflow.CheckSource("x.lobster", tt.source, commands) {
+				line := fmt.Sprintf("%d:%d %s %s", p.Line, p.Column, p.Severity, p.Message)
+				if p.Hint != "" && strings.Contains(tt.want, "(") {
+					line += " (" + p.Hint + ")"
+				}
+				got = append(got, line)
+			}
+			have := strings.Join(got, "\n")
+			if tt.want == "" && have != "" || !strings.HasPrefix(have, tt.want) {
+				t.Errorf("got\n%s\nwant\n%s", have, tt.want)
+			}
+		})
+	}
+}
+
+func TestReportHasCaret(t *testing.T) {
+	t.Parallel()
+	source := "steps:\n  - id: a\n    run: ls\n\t\n    on_error: later\n"
+	source = strings.Replace(source, "\t\n", "", 1)
+	problems := workflow.CheckSource("x.yaml", source, nil)
+	if len(problems) != 1 {
+		t.Fatalf("problems %+v", problems)
+	}
+	want := "x.yaml:4:15: error: Workflow step a on_error must be \"stop\", \"continue\", or \"skip_rest\"\n      on_error: later\n                ^\n"
+	if got := problems[0].Report("x.yaml", source); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestCheckJSON(t *testing.T) {
+	t.Parallel()
+	source := "{\n  \"steps\": [\n    {\"id\": \"a\", \"run\": \"ls\", \"timeout_ms\": -1},\n    {\"id\": \"b\"}\n  ]\n}\n"
+	var got []string
+	for _, p := range workflow.CheckSource("x.json", source, nil) {
+		got = append(got, fmt.Sprintf("%d:%d", p.Line, p.Column))
+	}
+	if fmt.Sprint(got) != "[3:44 4:5]" {
+		t.Errorf("places %v, want [3:44 4:5]", got)
+	}
+}
+
+func TestCheckReadsFiles(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "x.txt")
+	if err := os.WriteFile(name, []byte("steps: []"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := workflow.Check(name, nil); err == nil || err.Error() != "Workflow file must end in .lobster, .yaml, .yml, or .json" {
+		t.Errorf("Check = %v", err)
+	}
+}
