@@ -27,13 +27,14 @@ import (
 type fakeWorker struct {
 	pair     key.Pair
 	peer     grid.Peer
-	capacity grid.Capacity
-	answer   func(w http.ResponseWriter, r *http.Request, body []byte)
-	receipts func(w http.ResponseWriter, r *http.Request)
 	listener *memnet.Listener
 	way      *http.Transport
 
-	mu    sync.Mutex
+	mu       sync.Mutex
+	capacity grid.Capacity                                             // guarded by mu, as is what follows
+	answer   func(w http.ResponseWriter, r *http.Request, body []byte) //
+	receipts func(w http.ResponseWriter, r *http.Request)
+
 	asked int         // guarded by mu; requests for answers
 	polls int         // guarded by mu
 	dark  bool        // guarded by mu; dials fail
@@ -41,15 +42,18 @@ type fakeWorker struct {
 }
 
 func (f *fakeWorker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	capacity, answer, receipts := f.capacity, f.answer, f.receipts
+	f.mu.Unlock()
 	switch r.URL.Path {
 	case "/capacity":
 		f.mu.Lock()
 		f.polls++
 		f.mu.Unlock()
-		json.NewEncoder(w).Encode(f.capacity)
+		json.NewEncoder(w).Encode(capacity)
 		return
 	case "/receipts":
-		f.receipts(w, r)
+		receipts(w, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -60,7 +64,23 @@ func (f *fakeWorker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.asked++
 	f.last = r.Header
 	f.mu.Unlock()
-	f.answer(w, r, body)
+	answer(w, r, body)
+}
+
+// change alters the worker while it serves.
+func (f *fakeWorker) change(alter func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	alter()
+}
+
+// answers sets how the worker answers, without its receipts.
+func (f *fakeWorker) answers(answer func(w http.ResponseWriter, r *http.Request, streams bool)) {
+	f.change(func() {
+		f.answer = func(w http.ResponseWriter, r *http.Request, body []byte) {
+			answer(w, r, bytes.Contains(body, []byte(`"stream":true`)))
+		}
+	})
 }
 
 func (f *fakeWorker) count() int {

@@ -156,7 +156,7 @@ func TestFaultMatrix(t *testing.T) {
 					first.setDark(fault.dark)
 					first.way.CloseIdleConnections()
 					if fault.answer != nil {
-						first.answer = func(rw http.ResponseWriter, r *http.Request, _ []byte) { fault.answer(rw, r, streams) }
+						first.answers(fault.answer)
 					}
 					got := w.chat(body)
 					if fault.dark == (first.count() > 0) {
@@ -172,7 +172,7 @@ func TestFaultMatrix(t *testing.T) {
 // prefer makes a worker the one that is asked first.
 func (w *world) prefer(i int) *fakeWorker {
 	f := w.workers[i]
-	f.capacity.Tier = grid.Interactive
+	f.change(func() { f.capacity.Tier = grid.Interactive })
 	w.repoll()
 	return f
 }
@@ -264,7 +264,7 @@ func TestOnlyFaultsOfThePeerExcludeIt(t *testing.T) {
 				first.setDark(fault.dark)
 				first.way.CloseIdleConnections()
 				if fault.answer != nil {
-					first.answer = func(rw http.ResponseWriter, r *http.Request, _ []byte) { fault.answer(rw, r, true) }
+					first.answers(fault.answer)
 				}
 				for range 2 {
 					w.chat(askStream)
