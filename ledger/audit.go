@@ -43,7 +43,8 @@ func (f Fault) String() string {
 	return fmt.Sprintf("entry %d (nonce %s): %s", f.Seq, f.Nonce, f.Reason)
 }
 
-// maxFaults caps how many faults a report names; it counts all.
+// maxFaults caps how many faults about entries, and how many about the whole,
+// a report names; it counts all.
 const maxFaults = 100
 
 // A Report is the outcome of Verify.
@@ -54,7 +55,7 @@ type Report struct {
 	Root        tlog.Hash `json:"root"` // recomputed from the entries
 	Checkpoints int64     `json:"checkpoints"`
 	Signed      int64     `json:"signedEntries"` // under the last good checkpoint
-	Faults      []Fault   `json:"faults"`        // the first 100
+	Faults      []Fault   `json:"faults"`        // the first 100 of entries and of the whole
 	FaultCount  int64     `json:"faultCount"`
 }
 
@@ -68,6 +69,8 @@ type Audit struct {
 	tree     Tree
 	read     ReadTile
 	accounts map[string]Account
+
+	ofEntries, ofWhole int // faults of either kind
 }
 
 // NewAudit begins the check of owner's ledger.
@@ -82,7 +85,11 @@ func NewAudit(owner key.ID, read ReadTile) *Audit {
 // Fault records something that is wrong.
 func (a *Audit) Fault(f Fault) {
 	a.report.FaultCount++
-	if len(a.report.Faults) < maxFaults {
+	kind := &a.ofWhole
+	if f.Seq != 0 {
+		kind = &a.ofEntries
+	}
+	if *kind++; *kind <= maxFaults {
 		a.report.Faults = append(a.report.Faults, f)
 	}
 }

@@ -59,7 +59,8 @@ func Import(ctx context.Context, r io.Reader, keep func(context.Context, []*rece
 	for number := 1; ; number++ {
 		text, err := readLine(lines)
 		in.line(number, text, err)
-		if len(in.batch) == importBatch || err == io.EOF {
+		end := err != nil && !errors.Is(err, errLongLine)
+		if len(in.batch) == importBatch || end {
 			if err := in.flush(ctx); err != nil {
 				return in.sum, err
 			}
@@ -67,7 +68,7 @@ func Import(ctx context.Context, r io.Reader, keep func(context.Context, []*rece
 		switch {
 		case err == io.EOF:
 			return in.sum, nil
-		case err != nil && !errors.Is(err, errLongLine):
+		case end:
 			return in.sum, fmt.Errorf("read line %d of the import: %w", number, err)
 		}
 	}

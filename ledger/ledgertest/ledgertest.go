@@ -41,6 +41,9 @@ func Run(t *testing.T, start func(t *testing.T) Open) {
 		"Reopen":             testReopen,
 		"Closed":             testClosed,
 		"HugeCounts":         testHugeCounts,
+		"OriginalLedgers":    testOriginalLedgers,
+		"OriginalImport":     testOriginalImportBalance,
+		"OriginalBalance":    testOriginalBalance,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

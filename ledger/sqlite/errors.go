@@ -17,12 +17,12 @@ func (l *Ledger) explain(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	switch code(err) {
-	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+	switch c := code(err); {
+	case isDamage(err) && !errors.Is(err, ledger.ErrDamaged):
 		err = fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
-	case lib.SQLITE_FULL:
+	case c == lib.SQLITE_FULL:
 		err = fmt.Errorf("%w: nothing was written; free some space and try again: %w", ledger.ErrFull, err)
-	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
+	case c == lib.SQLITE_BUSY, c == lib.SQLITE_LOCKED:
 		err = fmt.Errorf("%w and did not let go for %s: %w", ledger.ErrBusy, busyTimeout, err)
 	}
 	if !errors.Is(err, ledger.ErrDamaged) {
@@ -39,6 +39,15 @@ func (l *Ledger) damaged() error {
 		return *err
 	}
 	return nil
+}
+
+// isDamage reports whether an error means that the file is damaged.
+func isDamage(err error) bool {
+	switch code(err) {
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+		return true
+	}
+	return errors.Is(err, ledger.ErrDamaged)
 }
 
 // code is SQLite's primary result code, 0 when err is not SQLite's.

@@ -19,6 +19,7 @@ const (
 	checkpointQuery = "SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1"
 	accountQuery    = `SELECT name, earned, spent, served, asked, self_tokens, self_receipts,
 		imported_earned, imported_spent, imported_served, imported_asked, bound FROM account`
+	accountNamed = accountQuery + " WHERE name = ?"
 )
 
 // Balances returns the maintained sums; see [ledger.Ledger].
@@ -56,7 +57,11 @@ func scanAccount(row interface{ Scan(...any) error }) (a ledger.Account, err err
 
 // account reads one account; an unknown name has the zero account.
 func (l *Ledger) account(ctx context.Context, id key.ID) (ledger.Account, error) {
-	a, err := scanAccount(l.read.QueryRowContext(ctx, accountQuery+" WHERE name = ?", id.String()))
+	query := func() *sql.Row { return l.read.QueryRowContext(ctx, accountNamed, id.String()) }
+	if l.named != nil {
+		query = func() *sql.Row { return l.named.QueryRowContext(ctx, id.String()) }
+	}
+	a, err := scanAccount(query())
 	if errors.Is(err, sql.ErrNoRows) {
 		return ledger.Account{Name: id.String()}, nil
 	}

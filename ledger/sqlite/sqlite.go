@@ -37,7 +37,8 @@ type Ledger struct {
 	path  string
 	owner key.ID
 	read  *sql.DB
-	write *writer // nil when it was opened for reading only
+	named *sql.Stmt // accountNamed, which every request asks for; nil when reading only
+	write *writer   // nil when it was opened for reading only
 
 	damage  atomic.Pointer[error] // set once, when the file proves damaged
 	closing sync.Once
@@ -48,7 +49,8 @@ var _ ledger.Ledger = (*Ledger)(nil)
 
 const (
 	busyTimeout = 10 * time.Second
-	readers     = 4 // connections for reading
+	readers     = 4    // connections for reading
+	pageBytes   = 4096 // SQLite's default, which is never changed
 )
 
 // Open opens the ledger of pair at path for reading and writing, and makes it
@@ -59,9 +61,16 @@ func Open(ctx context.Context, path string, pair key.Pair) (*Ledger, error) {
 		return nil, l.explain("open", err)
 	}
 	l.read = openDB(path, readers, "mode=rw", "query_only(1)", "cache_size(-2048)")
-	var err error
-	if l.write, err = startWriter(ctx, l, pair); err != nil {
+	// The writer's first step would change another program's file.
+	_, err := schemaVersion(ctx, l.read)
+	if err == nil {
+		l.write, err = startWriter(ctx, l, pair)
+	}
+	if err != nil {
 		return nil, errors.Join(l.explain("open", err), l.read.Close())
+	}
+	if l.named, err = l.read.PrepareContext(ctx, accountNamed); err != nil {
+		return nil, errors.Join(l.explain("open", err), l.Close())
 	}
 	return l, nil
 }
@@ -76,10 +85,17 @@ func (l *Ledger) prepare(ctx context.Context) error {
 		return err
 	case info.Size() == 0:
 		return fmt.Errorf("%w: the file is empty, which no ledger ever is", ledger.ErrDamaged)
+	case info.Size()%pageBytes != 0 && !exists(l.path+"-wal"):
+		return fmt.Errorf("%w: the file ends in the middle of a page", ledger.ErrDamaged)
 	case info.Mode().Perm()&0o077 != 0:
 		return os.Chmod(l.path, 0o600)
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // OpenReadOnly opens an existing ledger for reading, also while a program has
@@ -156,9 +172,10 @@ func (l *Ledger) Close() error {
 		if l.write != nil {
 			err = l.write.close()
 		}
-		if err = errors.Join(err, l.read.Close()); err != nil {
-			l.closed = l.explain("close", err)
+		if l.named != nil {
+			err = errors.Join(err, l.named.Close())
 		}
+		l.closed = l.explain("close", errors.Join(err, l.read.Close()))
 	})
 	return l.closed
 }

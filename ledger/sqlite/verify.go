@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -32,6 +31,7 @@ func (l *Ledger) Verify(ctx context.Context) (ledger.Report, error) {
 		func() error { return checkFile(ctx, tx, audit) },
 		func() error { return checkNonces(ctx, tx, audit) },
 		func() error { return checkEntries(ctx, tx, audit) },
+		func() error { return checkBeyond(ctx, tx, audit) },
 		func() (err error) { accounts, err = readAccounts(ctx, tx); return err },
 		func() (err error) { size, root, err = readBook(ctx, tx); return err },
 	} {
@@ -118,6 +118,16 @@ func checkEntries(ctx context.Context, db querier, audit *ledger.Audit) error {
 	}
 }
 
+// checkBeyond finds checkpoints over entries that are no longer there.
+func checkBeyond(ctx context.Context, db querier, audit *ledger.Audit) error {
+	return each(ctx, db, func(rows *sql.Rows) error {
+		var size, there int64
+		err := rows.Scan(&size, &there)
+		audit.Fault(ledger.Fault{Reason: fmt.Sprintf("a checkpoint was signed over %d entries, but only %d are there", size, there)})
+		return err
+	}, "SELECT size, (SELECT coalesce(max(seq), 0) FROM entry) AS there FROM checkpoint WHERE size > there ORDER BY size DESC LIMIT 1")
+}
+
 // readRows returns the entries after seq, a page of them.
 func readRows(ctx context.Context, db querier, after int64) (list []ledger.Row, err error) {
 	err = each(ctx, db, func(rows *sql.Rows) error {
@@ -134,60 +144,4 @@ func readRows(ctx context.Context, db querier, after int64) (list []ledger.Row, 
 		LEFT JOIN account w ON w.id = e.worker LEFT JOIN account r ON r.id = e.requester
 		WHERE e.seq > ? ORDER BY e.seq LIMIT ?`, after, pageSize)
 	return list, err
-}
-
-// Export writes the canonical envelopes, one a line, oldest first. Of a
-// damaged file it writes what can be read and counts the rest.
-func (l *Ledger) Export(ctx context.Context, w io.Writer) (ledger.Exported, error) {
-	var sum ledger.Exported
-	size, err := l.exportSize(ctx)
-	if err != nil {
-		return sum, l.explain("export", err)
-	}
-	for last := int64(0); last < size; {
-		page, err := readEnvelopes(ctx, l.read, last, min(last+pageSize, size))
-		if code(err) != 0 && ctx.Err() == nil {
-			page = l.salvage(ctx, last, min(last+pageSize, size))
-		} else if err != nil {
-			return sum, l.explain("export", err)
-		}
-		for _, body := range page {
-			if _, err := w.Write(append(body, '\n')); err != nil {
-				return sum, fmt.Errorf("write the export: %w", err)
-			}
-			sum.Written++
-		}
-		last = min(last+pageSize, size)
-	}
-	sum.Unreadable = size - sum.Written
-	return sum, nil
-}
-
-// exportSize asks the book, and if that is damaged the envelopes.
-func (l *Ledger) exportSize(ctx context.Context) (size int64, err error) {
-	if size, _, err = readBook(ctx, l.read); err == nil {
-		return size, nil
-	}
-	err = l.read.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM envelope").Scan(&size)
-	return size, err
-}
-
-func readEnvelopes(ctx context.Context, db querier, after, last int64) (page [][]byte, err error) {
-	err = each(ctx, db, func(rows *sql.Rows) error {
-		var body []byte
-		err := rows.Scan(&body)
-		page = append(page, body)
-		return err
-	}, "SELECT body FROM envelope WHERE seq > ? AND seq <= ? ORDER BY seq", after, last)
-	return page, err
-}
-
-// salvage reads envelopes one by one and leaves out those that fail.
-func (l *Ledger) salvage(ctx context.Context, after, last int64) (page [][]byte) {
-	for seq := after; seq < last; seq++ {
-		if one, err := readEnvelopes(ctx, l.read, seq, seq+1); err == nil {
-			page = append(page, one...)
-		}
-	}
-	return page
 }

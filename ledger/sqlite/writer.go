@@ -61,39 +61,41 @@ type answer struct {
 	err  error
 }
 
-func startWriter(ctx context.Context, l *Ledger, pair key.Pair) (w *writer, err error) {
-	w = &writer{
+// startWriter opens the connection for writing and starts the goroutine.
+func startWriter(ctx context.Context, l *Ledger, pair key.Pair) (*writer, error) {
+	w := &writer{
 		ledger: l, pair: pair, now: time.Now,
 		requests: make(chan request), stop: make(chan struct{}), done: make(chan struct{}),
 		db: openDB(l.path, 1, "mode=rw", "journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)",
-			"checkpoint_fullfsync(1)", "wal_autocheckpoint(4000)", "cache_size(-16384)", "foreign_keys(0)"),
+			"checkpoint_fullfsync(1)", "wal_autocheckpoint(4000)", "cache_size(-16384)"),
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.release())
-		}
-	}()
-	if w.conn, err = w.db.Conn(ctx); err != nil {
-		return nil, err
-	}
-	if err := migrate(ctx, w.conn); err != nil {
-		return nil, err
-	}
-	owner, err := readOwner(ctx, w.conn)
-	if err != nil {
-		return nil, err
-	}
-	if owner != pair.ID() {
-		return nil, fmt.Errorf("%w: it belongs to %s, this identity is %s", ledger.ErrNotOurs, owner, pair.ID())
-	}
-	if w.stmts, err = prepareAll(ctx, w.conn); err != nil {
-		return nil, err
-	}
-	if err := w.load(ctx); err != nil {
-		return nil, err
+	if err := w.prepare(ctx); err != nil {
+		return nil, errors.Join(err, w.release())
 	}
 	go w.run()
 	return w, nil
+}
+
+// prepare brings the file up to date and checks that it is sound where the
+// next append needs it, and ours.
+func (w *writer) prepare(ctx context.Context) (err error) {
+	if w.conn, err = w.db.Conn(ctx); err != nil {
+		return err
+	}
+	if err := migrate(ctx, w.conn); err != nil {
+		return err
+	}
+	owner, err := readOwner(ctx, w.conn)
+	if err != nil {
+		return err
+	}
+	if owner != w.pair.ID() {
+		return fmt.Errorf("%w: it belongs to %s, this identity is %s", ledger.ErrNotOurs, owner, w.pair.ID())
+	}
+	if w.stmts, err = prepareAll(ctx, w.conn); err != nil {
+		return err
+	}
+	return w.load(ctx)
 }
 
 // release closes the connection; the last one to close empties the WAL.
