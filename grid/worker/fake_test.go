@@ -293,3 +293,16 @@ func (b *syncBuffer) String() string {
 }
 
 func (b *syncBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// throughHandler calls a handler without a network, from loopback.
+func throughHandler(t testing.TB, h http.Handler, path string, body []byte, contentType, requester, signature string) response {
+	t.Helper()
+	r := httptest.NewRequest("POST", "http://127.0.0.1/", bytes.NewReader(body))
+	r.URL.Path, r.RemoteAddr = path, "127.0.0.1:1"
+	r.Header.Set("Content-Type", contentType)
+	r.Header.Set(receipt.RequesterHeader, requester)
+	r.Header.Set(receipt.SignatureHeader, signature)
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, r)
+	return response{rec.Code, rec.Header(), rec.Body.String()}
+}

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/http"
@@ -88,11 +87,11 @@ func (w *Worker) checkTime(signed time.Time) *openai.Error {
 
 // verify proves a claim over the body and remembers the proof, so that it
 // counts once.
-func (w *Worker) verify(r *http.Request, c claim, rq requester, body []byte) *openai.Error {
+func (w *Worker) verify(r *http.Request, c claim, rq requester, bodyHash [32]byte) *openai.Error {
 	if c.how != bySignature {
 		return nil
 	}
-	request := receipt.Request{Method: r.Method, Path: r.URL.Path, Worker: w.id, Requester: c.id, BodyHash: sha256.Sum256(body)}
+	request := receipt.Request{Method: r.Method, Path: r.URL.Path, Worker: w.id, Requester: c.id, BodyHash: bodyHash}
 	if err := request.Verify(c.proof); err != nil {
 		return w.unauthorized("bad_signature", "%v, which is %s; the signature covers method, path, both keys, time, nonce and the body's bytes", err, w.id)
 	}

@@ -13,7 +13,8 @@ import (
 	"lobstah/grid/engine"
 )
 
-// endless is an engine that speaks until it is stopped.
+// endless is an engine that says some words and then nothing until it is
+// stopped.
 func endless() *fakeEngine {
 	return &fakeEngine{do: func(ctx context.Context, _ engine.Call) (*engine.Answer, error) {
 		return answer("text/event-stream", &endlessBody{ctx: ctx}), nil
@@ -21,12 +22,16 @@ func endless() *fakeEngine {
 }
 
 type endlessBody struct {
-	ctx  context.Context
-	rest string
+	ctx   context.Context
+	rest  string
+	words int
 }
 
 func (b *endlessBody) Read(p []byte) (int, error) {
 	if b.rest == "" {
+		if b.words++; b.words > 50 {
+			<-b.ctx.Done()
+		}
 		if err := b.ctx.Err(); err != nil {
 			return 0, err
 		}

@@ -11,6 +11,10 @@ import (
 
 // log writes the request's one line: no prompt, no key.
 func (j *job) log(r *http.Request) {
+	logger, ctx := j.w.config.Logger, context.WithoutCancel(r.Context())
+	if !logger.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("request", j.id), slog.String("path", j.path), slog.Int("status", j.reply.status),
 		slog.String("from", shortName(j.from)), slog.Duration("took", time.Since(j.arrived).Round(time.Microsecond)),
@@ -36,7 +40,7 @@ func (j *job) log(r *http.Request) {
 	}
 	add("outcome", j.outcome)
 	add("fault", j.fault)
-	j.w.config.Logger.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
+	logger.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
 func shortName(rq requester) string {

@@ -3,6 +3,8 @@ package worker
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -136,7 +138,7 @@ func (j *job) statement(finish string, responseHash string) receipt.Receipt {
 		OutputTokens:     output,
 		StartedAt:        j.started,
 		CompletedAt:      later(j.w.config.Now(), j.started),
-		RequestHash:      receipt.HashBody(j.request.Body),
+		RequestHash:      hex.EncodeToString(j.bodyHash[:]),
 		RequestPath:      j.path,
 		RequestSignature: j.claim.header,
 		ResponseHash:     responseHash,
@@ -160,6 +162,7 @@ func clip(s string, n int) string { return s[:min(len(s), n)] }
 // so that an engine never waits for a disk. Without a ledger, or when it
 // fails, there is none: nil.
 func (j *job) settle(finish, responseHash string) *receipt.Signed {
+	defer j.leave()
 	if j.dialect == openai.CountTokens {
 		return nil
 	}
@@ -215,7 +218,7 @@ func (w *Worker) serveReceipts(r *http.Request) (any, *openai.Error) {
 		fault = w.unauthorized("unsigned_request", "receipts are shown to whom they are for: sign the request")
 	}
 	if fault == nil {
-		fault = w.verify(r, c, requester{class: stranger}, nil)
+		fault = w.verify(r, c, requester{class: stranger}, sha256.Sum256(nil))
 	}
 	if fault != nil {
 		return nil, fault

@@ -29,19 +29,20 @@ const maxAnswer = 64 << 20
 
 // A job is one request on its way through the worker. One goroutine owns it.
 type job struct {
-	w       *Worker
-	id      string
-	path    string
-	dialect openai.Dialect
-	request *openai.Request
-	claim   claim
-	from    requester
-	held    int64  // bytes of the body's budget
-	leave   func() // gives the slot on; once
-	model   grid.Model
-	call    engine.Call
-	streams bool
-	reply   *reply
+	w        *Worker
+	id       string
+	path     string
+	dialect  openai.Dialect
+	request  *openai.Request
+	claim    claim
+	from     requester
+	bodyHash [32]byte
+	held     int64  // bytes of the body's budget
+	leave    func() // gives the slot on; once
+	model    grid.Model
+	call     engine.Call
+	streams  bool
+	reply    *reply
 
 	ctx     context.Context // ends when the client leaves, and with cancel
 	cancel  context.CancelCauseFunc

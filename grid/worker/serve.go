@@ -2,8 +2,10 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,10 +74,8 @@ func (w *Worker) root(rw http.ResponseWriter, _ *http.Request) {
 }
 
 func allowMethods(rw http.ResponseWriter, r *http.Request, d openai.Dialect, methods ...string) bool {
-	for _, m := range methods {
-		if r.Method == m {
-			return true
-		}
+	if slices.Contains(methods, r.Method) {
+		return true
 	}
 	rw.Header().Set("Allow", strings.Join(methods, ", "))
 	newReply(rw, d, time.Minute).fail(&openai.Error{
@@ -124,7 +124,8 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 	if j.request, fault = parse(body); fault != nil {
 		return fault
 	}
-	if fault = w.verify(r, j.claim, from, body); fault != nil {
+	j.bodyHash = sha256.Sum256(body)
+	if fault = w.verify(r, j.claim, from, j.bodyHash); fault != nil {
 		return fault
 	}
 	j.from = from // proved only now
