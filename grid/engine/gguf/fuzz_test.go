@@ -3,7 +3,14 @@ package gguf
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"lobstah/internal/tinygguf"
 )
 
 // smallest is a whole model in some 1,500 bytes, so that a fuzzer changes what
@@ -97,6 +104,64 @@ func FuzzModel(f *testing.F) {
 		}
 		if err := sayOne(t.Context(), m); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// FuzzTokenize wants every text back from its tokens.
+func FuzzTokenize(f *testing.F) {
+	for _, text := range tokenizeTexts {
+		f.Add(text)
+	}
+	models := []*Model{build(f, tinygguf.Words())}
+	for _, pre := range []string{"gpt-2", "llama-bpe", "qwen2", "smollm"} {
+		models = append(models, build(f, tinygguf.RandomBPE(1, pre)))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) || strings.Contains(text, "think>") || strings.Contains(text, blank) {
+			return // JSON has no other text; marks that everyone may say get a space after them
+		}
+		for i, m := range models {
+			var back strings.Builder
+			for _, token := range m.tokens.encode(plain(text, true)) {
+				back.WriteString(m.tokens.shown[token])
+			}
+			got := back.String()
+			if i == 0 {
+				got = strings.TrimPrefix(got, " ") // SentencePiece puts one
+			}
+			if got != text {
+				t.Errorf("model %d: %q comes back as %q", i, text, got)
+			}
+		}
+	})
+}
+
+// FuzzRequest wants an answer that is JSON or a stream for every body.
+func FuzzRequest(f *testing.F) {
+	f.Add("/v1/chat/completions", `{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"stop":["x",""],"max_tokens":3}`)
+	f.Add("/v1/chat/completions", `{"messages":[{"role":"user","content":null}],"stream":true,"logit_bias":{"3":-100},"seed":-1}`)
+	f.Add("/v1/completions", `{"prompt":[[3,4]],"temperature":0,"top_p":0,"ignore_eos":true}`)
+	f.Add("/v1/completions", `{"prompt":["ab"],"n":null,"frequency_penalty":2}`)
+	file := smallest("llama")
+	m, err := read(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	h := NewHandler(m, Options{})
+	f.Fuzz(func(t *testing.T, path, body string) {
+		if path != "/v1/completions" {
+			path = "/v1/chat/completions"
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+		text := w.Body.String()
+		if w.Header().Get("Content-Type") == "text/event-stream" {
+			if !strings.HasSuffix(text, "data: [DONE]\n\n") {
+				t.Errorf("%s: stream ends with %q", body, text)
+			}
+		} else if !json.Valid(w.Body.Bytes()) || w.Code >= http.StatusInternalServerError {
+			t.Errorf("%s: %d %s", body, w.Code, text)
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 type Options struct {
 	Context int // tokens of a prompt and its answer; default 4096, at most what the model was trained for
 	Slots   int // answers made at a time, default 2; each keeps its conversation's context in memory
-	Queue   int // requests that wait for a slot, default 64; more are refused with 503
+	Queue   int // requests that wait for a slot, default 64, negative for none; more are refused with 503
 }
 
 const (

@@ -15,6 +15,7 @@ import (
 const (
 	maxStops    = 16
 	maxStopText = 1024 // bytes
+	maxBiases   = 1024
 )
 
 // request is the body of a chat or a completion. Members that would change the
@@ -215,6 +216,9 @@ func (r *request) sampling() (sampling, error) {
 func (r *request) readBias(s *sampling) error {
 	if len(r.LogitBias) == 0 {
 		return nil
+	}
+	if len(r.LogitBias) > maxBiases {
+		return badRequest("logit_bias", "logit_bias: want at most %d tokens", maxBiases)
 	}
 	s.bias = make(map[int]float64, len(r.LogitBias))
 	for name, bias := range r.LogitBias {
