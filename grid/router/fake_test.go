@@ -31,8 +31,9 @@ type fakeWorker struct {
 	way      *http.Transport
 
 	mu       sync.Mutex
-	capacity grid.Capacity                                             // guarded by mu, as is what follows
-	answer   func(w http.ResponseWriter, r *http.Request, body []byte) //
+	capacity grid.Capacity // guarded by mu, as is what follows
+	said     string        // instead of the capacity
+	answer   func(w http.ResponseWriter, r *http.Request, body []byte)
 	receipts func(w http.ResponseWriter, r *http.Request)
 
 	asked int         // guarded by mu; requests for answers
@@ -43,13 +44,17 @@ type fakeWorker struct {
 
 func (f *fakeWorker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	capacity, answer, receipts := f.capacity, f.answer, f.receipts
+	capacity, said, answer, receipts := f.capacity, f.said, f.answer, f.receipts
 	f.mu.Unlock()
 	switch r.URL.Path {
 	case "/capacity":
 		f.mu.Lock()
 		f.polls++
 		f.mu.Unlock()
+		if said != "" {
+			io.WriteString(w, said)
+			return
+		}
 		json.NewEncoder(w).Encode(capacity)
 		return
 	case "/receipts":

@@ -1,0 +1,196 @@
+package router
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lobstah/grid"
+)
+
+func boom(w http.ResponseWriter, r *http.Request, streams bool) {
+	status(500, `{"error":{"message":"boom"}}`)(w, r, streams)
+}
+
+func TestTwoFailuresExcludeFor30SecondsThenOneProbe(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 2, nil, func(t *testing.T, w *world) {
+		bad := w.prefer(0)
+		bad.answers(boom)
+		ask := func() {
+			t.Helper()
+			if got := w.chat(askWhole); got.status != 200 {
+				t.Fatalf("status %d: %s", got.status, got.body)
+			}
+		}
+		for range 5 {
+			ask()
+		}
+		if got := bad.count(); got != 2 {
+			t.Errorf("asked %d times at first, want 2", got)
+		}
+		time.Sleep(exclusion - time.Second)
+		ask()
+		if got := bad.count(); got != 2 {
+			t.Errorf("asked during its exclusion: %d times", got)
+		}
+		time.Sleep(time.Second)
+		ask() // the probe, which fails
+		ask()
+		if got := bad.count(); got != 3 {
+			t.Errorf("asked %d times after 30 s, want one probe more", got)
+		}
+		time.Sleep(exclusion)
+		bad.change(func() { bad.answer = bad.good })
+		ask() // the probe, which succeeds
+		ask()
+		if got := bad.count(); got != 5 {
+			t.Errorf("asked %d times, want that a probe brought it back", got)
+		}
+	})
+}
+
+func TestProbeIsOneAtATime(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 2, nil, func(t *testing.T, w *world) {
+		bad := w.prefer(0)
+		bad.answers(boom)
+		w.chat(askWhole)
+		w.chat(askWhole)
+		time.Sleep(exclusion)
+		bad.answers(func(_ http.ResponseWriter, r *http.Request, _ bool) { <-r.Context().Done() })
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() { w.chat(askWhole) })
+		}
+		synctest.Wait()
+		if got := bad.count(); got != 3 {
+			t.Errorf("%d requests reached the excluded peer, want one probe after two failures", got)
+		}
+		wg.Wait()
+	})
+}
+
+// Who repaired the only worker should not have to wait half a minute.
+func TestLastPeerOfAModelMayBeProbedEarly(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		only := w.workers[0]
+		only.answers(boom)
+		for range 2 {
+			if got := w.chat(askWhole); got.status != 502 {
+				t.Fatalf("status %d, want 502", got.status)
+			}
+		}
+		got := w.chat(askWhole)
+		if _, kind := got.message(); got.status != 503 || kind != "no_capable_peer" || got.header.Get("Retry-After") != "5" {
+			t.Errorf("got %d %s, Retry-After %q", got.status, got.body, got.header.Get("Retry-After"))
+		}
+		if !strings.Contains(got.body, "w1 is excluded (500 boom)") {
+			t.Errorf("%s does not say why", got.body)
+		}
+		only.change(func() { only.answer = only.good })
+		time.Sleep(lastExclusion)
+		if got := w.chat(askWhole); got.status != 200 {
+			t.Errorf("after %s: %d %s", lastExclusion, got.status, got.body)
+		}
+	})
+}
+
+func TestSuccessBetweenFailuresResets(t *testing.T) {
+	t.Parallel()
+	var h health
+	now := time.Now()
+	h.failed(now, "a")
+	h.succeeded()
+	h.failed(now, "b")
+	if !h.ready(now, false) {
+		t.Error("excluded after failures that were not in a row")
+	}
+	h.failed(now, "c")
+	if h.ready(now, false) {
+		t.Error("not excluded after two failures in a row")
+	}
+}
+
+// The original asks dead peers for their capacity on the request's path, up to
+// 2 s each.
+func TestDeadPeersCostNoTimeOnTheRequestsPath(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 4, nil, func(t *testing.T, w *world) {
+		for _, f := range w.workers[:3] {
+			f.listener.Close() // dials are refused
+			f.way.CloseIdleConnections()
+		}
+		time.Sleep(2 * w.rt.Timeouts.Poll)
+		synctest.Wait()
+		polls := w.workers[3].polls
+		begin := time.Now()
+		for range 10 {
+			if got := w.chat(askWhole); got.status != 200 {
+				t.Fatalf("status %d: %s", got.status, got.body)
+			}
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("ten requests took %s of virtual time, want none", took)
+		}
+		if w.workers[3].polls != polls {
+			t.Error("a request asked for a capacity")
+		}
+	})
+}
+
+func TestCapacityIsPolledInTheBackgroundAtLeastEvery30Seconds(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
+		f := w.workers[0]
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.polls < 21 || f.polls > 28 { // the pause is 22.5 to 30 s
+			t.Errorf("%d polls in ten minutes, want 21 to 28", f.polls)
+		}
+	})
+}
+
+// The original answers 500 to everybody when one peer's capacity lacks models.
+func TestBadCapacityAnswersHurtNobody(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"no models":     `{"pubkey":%q,"queueDepth":0}`,
+		"not JSON":      `<html>%.0q`,
+		"another key":   `{"pubkey":"lob1` + strings.Repeat("ab", 32) + `","models":["m"]%.0q}`,
+		"too large":     `{"pubkey":%q,"models":["` + strings.Repeat("x", grid.MaxCapacityBytes) + `"]}`,
+		"negative":      `{"pubkey":%q,"models":["m"],"queueDepth":-5}`,
+		"control bytes": `{"pubkey":%q,"models":["a\u0000b"]}`,
+		"null":          `null%.0q`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, 1, nil, func(t *testing.T, w *world) {
+				hostile := w.addWorker(2)
+				hostile.change(func() { hostile.said = fmt.Sprintf(body, hostile.pair.ID()) })
+				w.repoll()
+				if got := w.chat(askWhole); got.status != 200 || got.header.Get(PeerHeader) != w.workers[0].peer.ID.String() {
+					t.Errorf("got %d by %s: %.200s", got.status, got.header.Get(PeerHeader), got.body)
+				}
+				var page struct{ Data []struct{ ID string } }
+				if json.Unmarshal([]byte(w.get("/v1/models").body), &page); len(page.Data) != 1 {
+					t.Errorf("the models are %v, want those of the honest peer", page.Data)
+				}
+				if hostile.count() != 0 {
+					t.Error("the hostile peer was asked")
+				}
+				if peers := w.get("/peers").body; !strings.Contains(peers, `"lastError":"`) {
+					t.Errorf("/peers does not say what is wrong: %s", peers)
+				}
+			})
+		})
+	}
+}
