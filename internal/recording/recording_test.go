@@ -19,7 +19,7 @@ func TestRecordings(t *testing.T) {
 			}
 			switch body := e.Answer(); {
 			case e.Stream():
-				for _, block := range bytes.Split(bytes.TrimSpace(body), []byte("\n\n")) {
+				for block := range bytes.SplitSeq(bytes.TrimSpace(body), []byte("\n\n")) {
 					events++
 					_, data, found := bytes.Cut(block, []byte("data: "))
 					if !found || string(data) != "[DONE]" && !json.Valid(data) {

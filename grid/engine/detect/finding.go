@@ -40,7 +40,9 @@ type Finding struct {
 	Models  []grid.Model
 	Problem Problem
 	Err     error         // what went wrong, for a log
-	Engine  engine.Engine // set when Problem is None, NoModels or Loading
+	Engine  engine.Engine // from Look: set when Problem is None, NoModels or Loading
+
+	variable string // the environment variable that named the address
 }
 
 // Usable reports whether calls can be sent to it now.
@@ -64,7 +66,10 @@ func (f Finding) String() string {
 	case NotRunning:
 		return fmt.Sprintf("%s is installed (%s) but not running", name, f.Program)
 	case Unreachable:
-		return fmt.Sprintf("nothing answers at %s, which OLLAMA_HOST names", f.URL)
+		if f.variable != "" {
+			return fmt.Sprintf("nothing answers at %s, which %s names", f.URL, f.variable)
+		}
+		return fmt.Sprintf("nothing answers at %s", f.URL)
 	}
 	return fmt.Sprintf("what listens at %s is not an engine", f.URL)
 }
@@ -87,8 +92,10 @@ func (f Finding) Hint() string {
 		return "open the Ollama app, or run: ollama serve"
 	case f.Problem == NotRunning:
 		return "ollama serve"
+	case f.Problem == Unreachable && f.variable != "":
+		return "start that engine, or unset " + f.variable
 	case f.Problem == Unreachable:
-		return "start that engine, or unset OLLAMA_HOST"
+		return "start that engine"
 	}
 	return ""
 }

@@ -39,18 +39,22 @@ func dialAddress(base string) string {
 func (c Config) probe(ctx context.Context, at candidate) *Finding {
 	if !listens(ctx, at.dial) {
 		if at.named {
-			return &Finding{Kind: Ollama, URL: at.url, Problem: Unreachable}
+			return &Finding{Kind: Ollama, URL: at.url, Problem: Unreachable, variable: "OLLAMA_HOST"}
 		}
 		return nil
 	}
-	asker := &asker{at.url, c.Transport}
-	if asker.isOurs(ctx) {
+	if (&asker{at.url, c.Transport}).isOurs(ctx) {
 		return nil
 	}
-	if version, ok := asker.ollamaVersion(ctx); ok {
-		return c.ollama(ctx, at.url, version)
+	return c.examine(ctx, at.url)
+}
+
+// examine tells what kind of engine listens at a base URL.
+func (c Config) examine(ctx context.Context, base string) *Finding {
+	if version, ok := (&asker{base, c.Transport}).ollamaVersion(ctx); ok {
+		return c.ollama(ctx, base, version)
 	}
-	return c.other(ctx, at.url)
+	return c.other(ctx, base)
 }
 
 func (c Config) ollama(ctx context.Context, base, version string) *Finding {
@@ -60,7 +64,7 @@ func (c Config) ollama(ctx context.Context, base, version string) *Finding {
 		f.Err, f.Problem = err, NotAnEngine
 		return f
 	}
-	return f.examine(ctx, e)
+	return f.judge(ctx, e)
 }
 
 func (c Config) other(ctx context.Context, base string) *Finding {
@@ -70,11 +74,11 @@ func (c Config) other(ctx context.Context, base string) *Finding {
 		f.Err, f.Problem = err, NotAnEngine
 		return f
 	}
-	return f.examine(ctx, e)
+	return f.judge(ctx, e)
 }
 
-// examine asks for the models, which also tells whether it is an engine.
-func (f *Finding) examine(ctx context.Context, e *openaiapi.Engine) *Finding {
+// judge asks for the models, which also tells whether it is an engine.
+func (f *Finding) judge(ctx context.Context, e *openaiapi.Engine) *Finding {
 	models, err := e.Models(ctx)
 	f.Models, f.Err, f.Problem = models, err, problem(err)
 	switch f.Problem {
@@ -102,7 +106,7 @@ func problem(err error) Problem {
 	switch {
 	case ok && e.Status == http.StatusServiceUnavailable:
 		return Loading
-	case ok && (e.Code == "engine_key" || e.Status == http.StatusForbidden):
+	case ok && (e.Code == openaiapi.KeyRefused || e.Status == http.StatusForbidden):
 		return NeedsKey
 	}
 	return NotAnEngine

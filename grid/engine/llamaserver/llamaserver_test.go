@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,8 +94,13 @@ func TestRun(t *testing.T) {
 	if _, err := ask(t, e, "other"); err == nil {
 		t.Error("a model that it does not have was served")
 	}
+	child := e.live.Load().child
+	checkPrivate(t, e)
 	if err := stop(); err != nil {
 		t.Errorf("Run ended with %v; want nil, as its context ended", err)
+	}
+	if child.alive() {
+		t.Error("the child outlives Run")
 	}
 	_, err = ask(t, e, "tiny-words")
 	if refusal, ok := errors.AsType[*openai.Error](err); !ok || refusal.Status != 503 || refusal.RetryAfter == 0 {
@@ -101,6 +108,29 @@ func TestRun(t *testing.T) {
 	}
 	if told.count(Starting) != 1 || told.count(Ready) != 1 || told.count(Ended) != 0 {
 		t.Errorf("Run told %+v", told.list)
+	}
+}
+
+// checkPrivate makes sure that other users of the machine cannot use the child,
+// nor read its key where they can read: in its arguments.
+func checkPrivate(t *testing.T, e *Engine) {
+	t.Helper()
+	live := e.live.Load()
+	i := slices.IndexFunc(live.child.cmd.Env, func(v string) bool { return strings.HasPrefix(v, "LLAMA_API_KEY=") })
+	if i < 0 {
+		t.Fatal("the child has no key")
+	}
+	_, key, _ := strings.Cut(live.child.cmd.Env[i], "=")
+	if args := strings.Join(live.child.cmd.Args, " "); len(key) < 20 || strings.Contains(args, key) {
+		t.Errorf("the key %q is weak or among the arguments %s", key, args)
+	}
+	response, err := http.Get(live.Address() + "/v1/models")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without the key: %s; want 401", response.Status)
 	}
 }
 

@@ -2,7 +2,6 @@ package llamaserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -149,6 +148,6 @@ func freePort() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("finding a free port for llama-server: %w", err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return strconv.Itoa(port), errors.Join(l.Close())
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }

@@ -42,7 +42,7 @@ func (c *catalog) known() (entries []Entry, age time.Duration) {
 	return c.entries, time.Since(c.at)
 }
 
-// refresh asks now, or takes the outcome of a question that began later than
+// refresh asks now, or takes the outcome of a question that did not begin before
 // this call.
 func (c *catalog) refresh(ctx context.Context) ([]Entry, error) {
 	called := time.Now()
@@ -74,7 +74,7 @@ func (c *catalog) refresh(ctx context.Context) ([]Entry, error) {
 func (c *catalog) since(t time.Time) (entries []Entry, err error, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.entries, c.err, c.began.After(t)
+	return c.entries, c.err, !c.began.Before(t)
 }
 
 // find returns the entry of the model that a request names. A list that cannot

@@ -18,6 +18,13 @@ import (
 	"lobstah/openai"
 )
 
+// Codes of errors that are not the client's but this machine's; their status is
+// 502.
+const (
+	Unreachable = "engine_unreachable"
+	KeyRefused  = "engine_key"
+)
+
 const (
 	maxList    = 8 << 20  // bytes of an answer that is read whole
 	maxFailure = 64 << 10 // bytes of a failed answer
@@ -138,7 +145,7 @@ func (c *Client) refusal(response *http.Response) *openai.Error {
 	case http.StatusUnauthorized:
 		// Not the client's key but ours was refused: a failure of this machine.
 		e = c.failure("it refuses our key (401): set --engine-key or LOBSTAH_ENGINE_KEY")
-		e.Code = "engine_key"
+		e.Code = KeyRefused
 	case http.StatusServiceUnavailable:
 		e.RetryAfter = pause(e.Message)
 	}
@@ -199,5 +206,5 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		message = fmt.Sprintf("the engine at %s closed the connection before it answered; it may have crashed: look at its log", c.Address())
 	}
-	return &openai.Error{Status: http.StatusBadGateway, Type: "engine_error", Code: "engine_unreachable", Message: message}
+	return &openai.Error{Status: http.StatusBadGateway, Type: "engine_error", Code: Unreachable, Message: message}
 }

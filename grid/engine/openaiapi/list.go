@@ -16,10 +16,9 @@ import (
 // have more to say, again when that answer changed. It is used by one goroutine
 // at a time.
 type openAIList struct {
-	props     props // of a llama-server with one model
-	propsFor  string
-	studio    map[string]studioModel
-	studioFor string
+	props    props // of a llama-server with one model
+	propsFor string
+	studio   map[string]studioModel
 }
 
 // listed is a model in the answers of the engines that are known.

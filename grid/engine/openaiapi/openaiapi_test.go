@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,38 +302,6 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// Calls for a known model ask for the list once; an unknown one asks again, but
-// not more than once a second.
-func TestListIsRemembered(t *testing.T) {
-	t.Parallel()
-	var lists atomic.Int32
-	list := func(context.Context, *Client) ([]Entry, error) {
-		lists.Add(1)
-		return []Entry{{Model: grid.Model{ID: "m"}}}, nil
-	}
-	url := start(t, serve("", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, "{}")
-	}))
-	e := newEngine(t, Config{BaseURL: url, List: list})
-	for range 20 {
-		answer, err := e.Do(t.Context(), chat)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-	}
-	if n := lists.Load(); n != 1 {
-		t.Errorf("20 calls asked for the list %d times; want once", n)
-	}
-	for range 20 {
-		e.Do(t.Context(), engine.Call{Path: chat.Path, Body: []byte(`{"model":"other"}`)})
-	}
-	if n := lists.Load(); n > 5 {
-		t.Errorf("20 calls for an unknown model asked for the list %d times", n-1)
-	}
-}
-
 // An end of the context closes the connection at once, while the answer comes.
 func TestCancelReachesTheEngine(t *testing.T) {
 	t.Parallel()
@@ -359,8 +326,8 @@ func TestCancelReachesTheEngine(t *testing.T) {
 	cancel()
 	select {
 	case <-gone:
-	case <-time.After(10 * time.Second):
-		t.Error("the engine did not notice within 10 s")
+	case <-time.After(time.Minute):
+		t.Error("the engine did not notice within a minute")
 	}
 	if _, err := io.ReadAll(answer.Body); !errors.Is(err, context.Canceled) {
 		t.Errorf("reading on: %v; want the context's error", err)
