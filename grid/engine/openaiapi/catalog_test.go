@@ -85,6 +85,7 @@ func TestCatalogSurvivesAFailure(t *testing.T) {
 		if _, err := c.find(t.Context(), "other"); !errors.Is(err, s.err) {
 			t.Errorf("find(other): %v; want the list's failure", err)
 		}
+		time.Sleep(time.Minute)
 		s.takes, s.err = time.Hour, nil // it hangs
 		began := time.Now()
 		if _, err := c.find(t.Context(), "other"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != listTimeout {
