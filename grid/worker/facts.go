@@ -1,12 +1,8 @@
 package worker
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,7 +38,7 @@ func newFacts(e engine.Engine) *facts { return &facts{engine: e, early: make(cha
 func (f *facts) run(ctx context.Context) {
 	for {
 		f.poll(ctx, 0)
-		_, err, _ := f.last()
+		_, _, err := f.last()
 		pause := pollEvery
 		if err != nil {
 			pause = pollFailing
@@ -69,7 +65,7 @@ func (f *facts) soon() {
 func (f *facts) poll(ctx context.Context, age time.Duration) {
 	f.polling.Lock()
 	defer f.polling.Unlock()
-	if _, _, at := f.last(); !at.IsZero() && time.Since(at) < age {
+	if _, at, _ := f.last(); !at.IsZero() && time.Since(at) < age {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
@@ -92,19 +88,19 @@ func (f *facts) pollFor(ctx context.Context, age time.Duration) {
 	f.poll(context.WithoutCancel(ctx), age)
 }
 
-func (f *facts) last() ([]grid.Model, error, time.Time) {
+func (f *facts) last() ([]grid.Model, time.Time, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.models, f.err, f.at
+	return f.models, f.at, f.err
 }
 
 // current is the list of models, from memory but for the very first time. The
 // error says that the engine cannot be reached.
 func (f *facts) current(ctx context.Context) ([]grid.Model, *openai.Error) {
-	models, err, at := f.last()
+	models, at, err := f.last()
 	if at.IsZero() || time.Since(at) > pollStale || err != nil && time.Since(at) > 2*pollFailing {
 		f.pollFor(ctx, pollFailing)
-		models, err, _ = f.last()
+		models, _, err = f.last()
 	}
 	if err != nil {
 		return nil, unavailable("engine_unavailable", pollFailing, "the worker's engine cannot be reached: %v", err)
@@ -147,65 +143,4 @@ func serving(models []grid.Model, text string) (grid.Model, bool) {
 		}
 	}
 	return grid.Model{}, false
-}
-
-func notFound(models []grid.Model, text string) *openai.Error {
-	e := &openai.Error{
-		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
-		Message: fmt.Sprintf("this worker does not serve the model %q", text),
-	}
-	name, digest := grid.SplitModel(text)
-	i := slices.IndexFunc(models, func(m grid.Model) bool { return m.ID == name })
-	switch {
-	case digest != "" && i >= 0 && models[i].Digest == "":
-		e.Message += fmt.Sprintf("; its engine tells no digest of %s, so none can be asked for", name)
-	case digest != "" && i >= 0:
-		e.Message += "; it has " + name + "@" + models[i].Digest
-	case len(models) == 0:
-		e.Message += "; its engine has no model yet"
-	default:
-		e.Message += "; the nearest names are " + strings.Join(nearest(models, name, 3), ", ")
-	}
-	return e
-}
-
-// nearest returns the n names that take the fewest edits from name.
-func nearest(models []grid.Model, name string, n int) []string {
-	type candidate struct {
-		id    string
-		edits int
-	}
-	var list []candidate
-	for _, m := range models {
-		list = append(list, candidate{m.ID, edits(strings.ToLower(name), strings.ToLower(m.ID))})
-	}
-	slices.SortStableFunc(list, func(a, b candidate) int { return cmp.Compare(a.edits, b.edits) })
-	var names []string
-	for _, c := range list[:min(n, len(list))] {
-		names = append(names, c.id)
-	}
-	return names
-}
-
-// edits is the Levenshtein distance, with insertions at half price: people
-// leave tags away. It looks at 64 bytes of each.
-func edits(from, to string) int {
-	from, to = from[:min(len(from), 64)], to[:min(len(to), 64)]
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] += 2
-		for j := range len(to) {
-			change := diagonal
-			if from[i] != to[j] {
-				change += 2
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+2)
-		}
-	}
-	return row[len(to)]
 }
