@@ -24,6 +24,7 @@ var (
 
 // pause is a paused pipeline, as its document holds it. A document is hostile until it was read by readPause.
 type pause struct {
+	run          string          // id in the journal; "" if the original program wrote the document
 	pipeline     syntax.Pipeline // what was left of it when the run began
 	next         int             // stage to go on with
 	items        []value.Value
@@ -53,6 +54,7 @@ func (p pause) document(now time.Time) []byte {
 	if !p.commandInput.IsUndefined() {
 		b.Set("commandInput", p.commandInput)
 	}
+	b.Set("runId", value.String(p.run))
 	return append(value.AppendIndent(nil, b.Value(), ""), '\n')
 }
 
@@ -67,6 +69,7 @@ func readPause(doc []byte) (pause, error) {
 	p.pipeline, okPipeline = syntax.FromValue(v.Field("pipeline"))
 	p.items, okItems = v.Field("items").AsList()
 	p.kind, _ = v.Field("haltType").AsString()
+	p.run, _ = v.Field("runId").AsString()
 	if p.mode, _ = v.Field("resumeMode").AsString(); p.mode == "" {
 		p.mode = nextStage
 	}

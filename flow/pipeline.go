@@ -2,6 +2,10 @@ package flow
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"strings"
 	"time"
 
 	"lobstah/flow/interp"
@@ -17,7 +21,12 @@ func (s *Shell) Pipeline(ctx context.Context, text string) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, &ParseError{err}
 	}
-	r := &pipelineRun{shell: s, pipeline: p, began: s.now()}
+	id, err := s.newRunID()
+	if err != nil {
+		return Outcome{}, err
+	}
+	r := &pipelineRun{shell: s, id: id, pipeline: p, began: s.now()}
+	r.log(state.Event{Event: "run.start"})
 	return r.start(ctx, interp.Options{})
 }
 
@@ -28,9 +37,21 @@ func (s *Shell) now() time.Time {
 	return s.Env.Now()
 }
 
+// newRunID names a run in the journal.
+func (s *Shell) newRunID() (string, error) {
+	random := s.Env.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	b := make([]byte, 4)
+	_, err := io.ReadFull(random, b)
+	return hex.EncodeToString(b), err
+}
+
 // pipelineRun is a pipeline at work, from its start or from a pause.
 type pipelineRun struct {
 	shell    *Shell
+	id       string // in the journal, the same after every pause
 	pipeline syntax.Pipeline
 	began    time.Time
 	// key is the pause that the run comes from, older those before it; "" and nil for a run from the start.
@@ -94,9 +115,13 @@ func (r *pipelineRun) failed(err error) error {
 }
 
 func (r *pipelineRun) log(e state.Event) {
-	e.Target = "pipeline"
-	e.Run = r.key
-	e.Millis = r.shell.now().Sub(r.began).Milliseconds()
+	e.Run = r.id
+	switch e.Event {
+	case "run.start", "run.resume":
+		e.Target = "pipeline " + strings.Join(r.pipeline.Names(), " | ") // names only: arguments may hold secrets
+	default:
+		e.Millis = r.shell.now().Sub(r.began).Milliseconds()
+	}
 	r.shell.Journal.Append(e)
 }
 
@@ -110,7 +135,7 @@ func (r *pipelineRun) halt(ctx context.Context, res interp.Result) (Outcome, err
 		return Outcome{Status: workflow.OK, Output: r.finishing(ctx, interp.Items(items...)), Rendered: res.Rendered}, nil
 	}
 	request := items[0]
-	p := pause{pipeline: r.pipeline, next: res.Halted.Stage + 1, kind: value.Text(request.Field("type")), prompt: request.Field("prompt")}
+	p := pause{run: r.id, pipeline: r.pipeline, next: res.Halted.Stage + 1, kind: value.Text(request.Field("type")), prompt: request.Field("prompt")}
 	switch p.kind {
 	case approvalRequest:
 		p.items, _ = request.Field("items").AsList()
@@ -134,7 +159,7 @@ func (r *pipelineRun) suspend(ctx context.Context, ask *interp.Suspension) (Outc
 		return Outcome{}, r.failed(errTooMuchToReplay)
 	}
 	q := ask.Request
-	p := pause{pipeline: r.pipeline, next: ask.Stage, kind: inputRequest, prompt: value.String(q.Prompt), items: ask.Items, mode: sameStage,
+	p := pause{run: r.id, pipeline: r.pipeline, next: ask.Stage, kind: inputRequest, prompt: value.String(q.Prompt), items: ask.Items, mode: sameStage,
 		schema: q.Schema, commandInput: ask.CommandInput()}
 	return r.save(ctx, p, value.Record(value.F("type", value.String(inputRequest)), value.F("prompt", value.String(q.Prompt)),
 		value.F("responseSchema", q.Schema), value.F("defaults", q.Defaults), value.F("subject", q.Subject)))

@@ -36,7 +36,7 @@ func (s *Shell) find(token, id string) (key string, kind state.Kind, err error) 
 
 func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.Answer) (Outcome, error) {
 	if answer.Cancel {
-		return s.end(ctx, key, "cancel", s.Pauses.Cancel)
+		return s.end(ctx, key, key, "cancel", s.Pauses.Cancel)
 	}
 	doc, err := s.Pauses.LoadPause(ctx, key)
 	if errors.Is(err, state.ErrNotFound) {
@@ -53,13 +53,13 @@ func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.
 		return Outcome{}, &ParseError{err}
 	}
 	if answer.Approve != nil && !*answer.Approve {
-		return s.end(ctx, key, "no", s.Pauses.Discard, p.superseded...)
+		return s.end(ctx, key, p.run, "no", s.Pauses.Discard, p.superseded...)
 	}
 	return s.goOn(ctx, key, p, answer)
 }
 
 // end gives a paused run up.
-func (s *Shell) end(ctx context.Context, key, decision string, remove func(context.Context, string) error, older ...string) (Outcome, error) {
+func (s *Shell) end(ctx context.Context, key, run, decision string, remove func(context.Context, string) error, older ...string) (Outcome, error) {
 	err := remove(ctx, key)
 	if errors.Is(err, state.ErrNotFound) {
 		return Outcome{}, errors.New("Resume state not found")
@@ -70,7 +70,7 @@ func (s *Shell) end(ctx context.Context, key, decision string, remove func(conte
 	if err != nil {
 		return Outcome{}, err
 	}
-	s.Journal.Append(state.Event{Event: "run.end", Run: key, Target: "pipeline", Status: string(workflow.Cancelled), Decision: decision})
+	s.Journal.Append(state.Event{Event: "run.end", Run: run, Target: "pipeline", Status: string(workflow.Cancelled), Decision: decision})
 	return Outcome{Status: workflow.Cancelled, Output: interp.Empty}, nil
 }
 
@@ -101,7 +101,7 @@ func (p pause) accepts(a workflow.Answer, warnings io.Writer) error {
 
 // goOn runs what is left. The pause is used up right before the first stage that may have effects, so that they happen once.
 func (s *Shell) goOn(ctx context.Context, key string, p pause, answer workflow.Answer) (Outcome, error) {
-	r := &pipelineRun{shell: s, pipeline: p.pipeline.From(p.next), began: s.now(), key: key, older: p.superseded}
+	r := &pipelineRun{shell: s, id: p.run, pipeline: p.pipeline.From(p.next), began: s.now(), key: key, older: p.superseded}
 	opts := interp.Options{Input: interp.Items(p.items...), BeforeUnsafe: func() error { return r.claim(ctx) }}
 	decision := "yes"
 	if p.kind == inputRequest {
