@@ -156,6 +156,9 @@ func stopped(err error) *openai.Error {
 	if e, ok := errors.AsType[*openai.Error](err); ok {
 		return e
 	}
+	if errors.Is(err, errNotFinite) {
+		return &openai.Error{Status: http.StatusInternalServerError, Type: "server_error", Message: err.Error()}
+	}
 	return &openai.Error{Status: http.StatusServiceUnavailable, Type: "server_error",
 		Message: fmt.Sprintf("the embedded engine stopped before the answer was complete: %v", err)}
 }

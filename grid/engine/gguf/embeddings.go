@@ -128,6 +128,9 @@ func (s *session) mean(ctx context.Context, tokens []int) ([]float32, error) {
 		}
 		tokens = tokens[n:]
 	}
+	if !finite(sum) {
+		return nil, errNotFinite
+	}
 	if length := math.Sqrt(float64(dot(sum, sum))); length > 0 {
 		for i := range sum {
 			sum[i] = float32(float64(sum[i]) / length)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -424,6 +425,22 @@ func TestFullQueueRefuses(t *testing.T) {
 	defer cancel()
 	if _, err := h.slots.take(ctx, nil); err != context.DeadlineExceeded {
 		t.Errorf("waiting past the deadline: %v, want the context's error", err)
+	}
+}
+
+func TestDamagedModelsSaySo(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []tinygguf.Spec{ofType(tinygguf.Words(), tinygguf.F32), ofType(tinygguf.Embed(), tinygguf.F32)} {
+		m := build(t, spec)
+		m.outputNorm[0] = float32(math.NaN())
+		url, _ := serve(t, m, Options{})
+		path, body := "/v1/completions", `{"prompt":"x"}`
+		if m.config.pooled {
+			path, body = "/v1/embeddings", `{"input":"x"}`
+		}
+		if status, text := call(t, url+path, body); status != http.StatusInternalServerError || !strings.Contains(text, "damaged") {
+			t.Errorf("%s: %d %s, want 500 and that the file is damaged", path, status, text)
+		}
 	}
 }
 

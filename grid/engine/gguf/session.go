@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"context"
+	"errors"
 	"math"
 )
 
@@ -64,7 +65,21 @@ func (s *session) feed(ctx context.Context, tokens []int) ([]float32, error) {
 	norm(w.normed[:m.config.width], last, m.outputNorm, m.config.epsilon)
 	w.logits = sized(w.logits, m.config.vocabulary)
 	product(m.output, w.logits, w.normed[:m.config.width])
+	if !finite(w.logits) {
+		return nil, errNotFinite
+	}
 	return w.logits, nil
+}
+
+// errNotFinite says that a model computes infinities, from which no answer comes.
+var errNotFinite = errors.New("the model computes numbers without end: its file is damaged")
+
+func finite(x []float32) bool {
+	var sum float32
+	for _, v := range x {
+		sum += v - v // NaN for infinities and NaN, else 0
+	}
+	return sum == 0
 }
 
 // batch runs some tokens through all layers, leaving their embeddings in work.x.
