@@ -186,7 +186,6 @@ func (h *Handler) slot(ctx context.Context, prompt []int) (*session, error) {
 // before the first piece, so a refusal still has a status of its own.
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request, req *request, o order, d dialect, head envelope) error {
 	s := &events{w: w, control: http.NewResponseController(w)}
-	defer s.end()
 	send := func(c choice) error {
 		head.Choices = []choice{c}
 		return s.send(head)
@@ -224,50 +223,4 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request, req *request, o
 		}
 	}
 	return s.write(openai.Done)
-}
-
-// events writes server-sent events, each flushed, none waited for longer than
-// writeTimeout.
-type events struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	begun   bool
-}
-
-func (s *events) send(v any) error {
-	body, err := encode(v)
-	if err != nil {
-		return err
-	}
-	return s.write(string(body))
-}
-
-func (s *events) write(data string) error {
-	if !s.begun {
-		s.begun = true
-		s.w.Header().Set("Content-Type", "text/event-stream")
-		s.w.Header().Set("Cache-Control", "no-store")
-	}
-	if err := s.deadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(s.w, "data: %s\n\n", data); err != nil {
-		return fmt.Errorf("sending an event: %w", err)
-	}
-	if err := s.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("sending an event: %w", err)
-	}
-	return nil
-}
-
-// end takes the deadline off the connection, which another request may use.
-func (s *events) end() {
-	_ = s.deadline(time.Time{}) // a connection that cannot is closed
-}
-
-func (s *events) deadline(at time.Time) error {
-	if err := s.control.SetWriteDeadline(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("setting the deadline of an event: %w", err)
-	}
-	return nil
 }
