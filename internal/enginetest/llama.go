@@ -92,9 +92,11 @@ func LlamaServerProgram(t testing.TB) string {
 	return ""
 }
 
-var llamaServer = sync.OnceValues(findLlamaServer)
+var llamaServer = sync.OnceValues(FindLlamaServer)
 
-func findLlamaServer() (string, error) {
+// FindLlamaServer is the path of the llama-server that tests use, installed if need
+// be: see the package comment.
+func FindLlamaServer() (string, error) {
 	if named := os.Getenv("LOBSTAH_TEST_LLAMA_SERVER"); named != "" {
 		path, err := exec.LookPath(named)
 		if err != nil {
