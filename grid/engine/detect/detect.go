@@ -28,7 +28,7 @@ import (
 type Config struct {
 	OllamaHost string                // "": the OLLAMA_HOST variable
 	Addresses  []string              // HOST:PORT; nil: the usual loopback ports
-	Key        string                // sent to engines that are no Ollama
+	Key        string                // for engines that demand one; Look sends it to those alone
 	Timeout    time.Duration         // for each address; 0: 2 seconds
 	Transport  http.RoundTripper     // nil: one of each engine's own
 	Program    func() (string, bool) // where an Ollama is installed; nil: ollama.Program
@@ -99,8 +99,13 @@ func At(ctx context.Context, address string, config Config) (Finding, error) {
 	if f.Engine == nil {
 		f.Engine = e
 	}
-	if refusal, ok := errors.AsType[*openai.Error](f.Err); ok && refusal.Code == openaiapi.Unreachable {
-		f.Problem = Unreachable
+	if refusal, ok := errors.AsType[*openai.Error](f.Err); ok {
+		switch refusal.Code {
+		case openaiapi.Unreachable:
+			f.Problem = Unreachable
+		case openaiapi.KeyRefused:
+			f.Problem = NeedsKey
+		}
 	}
 	return *f, nil
 }

@@ -74,6 +74,8 @@ func TestLookTellsEnginesApart(t *testing.T) {
 		{"vLLM", answers(map[string]string{"/v1/models": `{"data":[{"id":"m","owned_by":"vllm","max_model_len":4096}]}`}), VLLM, 1, None, "vllm at % with 1 model"},
 		{"LM Studio", answers(map[string]string{"/v1/models": `{"data":[{"id":"m","owned_by":"organization_owner"}]}`, "/api/v0/models": `{"data":[{"id":"m","state":"loaded"}]}`}), LMStudio, 1, None, "lm-studio at % with 1 model"},
 		{"some other", answers(map[string]string{"/v1/models": `{"data":[{"id":"m"}]}`}), Other, 1, None, "openai-compatible at % with 1 model"},
+		{"a web site with a password", refusing(401, "<html>"), Other, 0, NotAnEngine, "what listens at % is not an engine"},
+		{"a web site that forbids", refusing(403, "{}"), Other, 0, NotAnEngine, "what listens at % is not an engine"},
 		{"a web site", answers(map[string]string{"/": "<html>", "/v1/models": "<html>"}), Other, 0, NotAnEngine, "what listens at % is not an engine"},
 		{"not even HTTP", nil, Other, 0, NotAnEngine, "what listens at % is not an engine"},
 	}
@@ -165,6 +167,28 @@ func TestLookForOllama(t *testing.T) {
 	}
 }
 
+// The key goes to an engine that demands it, and to nobody else who listens.
+func TestLookKeepsTheKey(t *testing.T) {
+	const key = "Bearer secret"
+	demanding := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != key {
+			refusing(401, `{"error":{"message":"Invalid API Key"}}`).ServeHTTP(w, r)
+			return
+		}
+		answers(map[string]string{"/v1/models": `{"data":[{"id":"m"}]}`}).ServeHTTP(w, r)
+	}))
+	other := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "" {
+			t.Errorf("%s was sent %q", r.URL.Path, got)
+		}
+		http.NotFound(w, r)
+	}))
+	found := look(t, Config{Addresses: []string{demanding, other}, Key: "secret"})
+	if len(found) != 2 || !found[0].Usable() || found[0].URL != "http://"+demanding || found[1].Problem != NotAnEngine {
+		t.Errorf("Look found %v", found)
+	}
+}
+
 func TestAt(t *testing.T) {
 	t.Parallel()
 	ollamaAt := start(t, recording.Handler(recording.Load(t, "ollama-v0.33.0-info")))
@@ -176,7 +200,7 @@ func TestAt(t *testing.T) {
 	}{
 		{"http://" + ollamaAt + "/v1/", Ollama, None, "ollama 0.0.0 at http://" + ollamaAt + " with 4 models"},
 		{nothing(t), Other, Unreachable, "nothing answers at http://127.0.0.1:"},
-		{start(t, refusing(401, "{}")), Other, NeedsKey, "wants a key"},
+		{start(t, refusing(401, "Unauthorized")), Other, NeedsKey, "wants a key"},
 	} {
 		f, err := At(t.Context(), test.address, Config{})
 		if err != nil || f.Kind != test.kind || f.Problem != test.problem || !strings.Contains(f.String(), test.text) || f.Engine == nil {

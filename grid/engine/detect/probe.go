@@ -46,7 +46,13 @@ func (c Config) probe(ctx context.Context, at candidate) *Finding {
 	if (&asker{at.url, c.Transport}).isOurs(ctx) {
 		return nil
 	}
-	return c.examine(ctx, at.url)
+	open := c
+	open.Key = ""
+	f := open.examine(ctx, at.url)
+	if f.Problem == NeedsKey && c.Key != "" { // only now: most of what listens is no engine
+		f = c.examine(ctx, at.url)
+	}
+	return f
 }
 
 // examine tells what kind of engine listens at a base URL.
@@ -106,7 +112,7 @@ func problem(err error) Problem {
 	switch {
 	case ok && e.Status == http.StatusServiceUnavailable:
 		return Loading
-	case ok && (e.Code == openaiapi.KeyRefused || e.Status == http.StatusForbidden):
+	case ok && e.Code == openaiapi.KeyRefused && e.Type == "authentication_error":
 		return NeedsKey
 	}
 	return NotAnEngine

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,13 +42,19 @@ type Client struct {
 	base *url.URL
 	key  string
 	http *http.Client
+
+	// single says that each call wants a connection of its own: llama-server
+	// closes one after a stream without saying so, which would meet every tenth
+	// call that follows at once, and before November 2025 it took the body of a
+	// call that it refused for the head of the next one.
+	single atomic.Bool
 }
 
 func newClient(base *url.URL, key string, transport http.RoundTripper) *Client {
 	if transport == nil {
 		transport = newTransport()
 	}
-	return &Client{base, key, &http.Client{
+	return &Client{base: base, key: key, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -113,16 +120,19 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	}
 	request.Header = header
 	// Present but empty, this is not sent, and lets net/http send the request
-	// anew when the engine closed a kept connection before a byte of its answer:
-	// llama-server closes after each stream without saying so, which meets every
-	// tenth request that follows one at once. Asking twice does no harm.
+	// anew when the engine closed a kept connection before a byte of its answer.
+	// Asking twice does no harm.
 	header["Idempotency-Key"] = []string{}
+	request.Close = method == http.MethodPost && c.single.Load()
 	if c.key != "" {
 		header.Set("Authorization", "Bearer "+c.key)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, c.unreachable(ctx, err)
+	}
+	if response.Header.Get("Server") == "llama.cpp" {
+		c.single.Store(true)
 	}
 	if response.StatusCode < 300 {
 		return response, nil
@@ -146,6 +156,9 @@ func (c *Client) refusal(response *http.Response) *openai.Error {
 		// Not the client's key but ours was refused: a failure of this machine.
 		e = c.failure("it refuses our key (401): set --engine-key or LOBSTAH_ENGINE_KEY")
 		e.Code = KeyRefused
+		if json.Valid(body) {
+			e.Type = "authentication_error" // an API says so, not a web site
+		}
 	case http.StatusServiceUnavailable:
 		e.RetryAfter = pause(e.Message)
 	}
