@@ -150,8 +150,7 @@ func (p *pool) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	if mayBePlain && p.knownPlain() {
 		return conn, nil
 	}
-	secure := tls.Client(conn, p.tls)
-	err = secure.HandshakeContext(ctx)
+	secure, err := openTLS(ctx, conn, p.tls)
 	if err == nil {
 		return secure, nil
 	}
