@@ -68,7 +68,7 @@ func waitingText(w flow.Waiting, full bool, now time.Time) string {
 	if name == "" {
 		name = "--token " + w.Token
 	}
-	fmt.Fprintf(&b, "%s  %s  (%s, waits since %s)\n", name, w.Prompt, w.Target, ago(now.Sub(w.Since)))
+	fmt.Fprintf(&b, "%s  %s  (%s, asked %s)\n", name, w.Prompt, w.Target, ago(now.Sub(w.Since)))
 	if items, _ := w.Items.AsList(); len(items) > 0 {
 		fmt.Fprintf(&b, "  about: %s\n", shortened(w.Items.JSON(), full))
 	}
