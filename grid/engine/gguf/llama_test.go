@@ -86,10 +86,20 @@ func TestTokensEqualLlamaServers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			url := enginetest.LlamaServer(t, enginetest.Options{Model: test.spec, Args: sameNumbers})
-			compareTokens(t, build(t, test.spec), url, test.tolerance)
+			compareTokens(t, build(t, test.spec), url, sentence, 200, test.tolerance)
 		})
 	}
 }
+
+// Far into the context, positions must turn queries and keys as they do in llama.cpp.
+func TestTokensAfterALongPromptEqualLlamaServers(t *testing.T) {
+	t.Parallel()
+	spec := ofType(tinygguf.RandomBPE(7, "llama-bpe"), tinygguf.F32)
+	url := enginetest.LlamaServer(t, enginetest.Options{Model: spec, Args: sameNumbers})
+	compareTokens(t, build(t, spec), url, strings.Repeat(sentence+" ", 40), 30, 1e-3)
+}
+
+const sentence = "The queue gives the job to another worker, and the next token is 12345."
 
 // completion is llama-server's answer to /completion with n_probs.
 type completion struct {
@@ -103,17 +113,17 @@ type completion struct {
 	} `json:"completion_probabilities"`
 }
 
-// compareTokens feeds both engines the same prompt and compares 200 greedy tokens,
+// compareTokens feeds both engines the same prompt and compares count greedy tokens,
 // and the log-probabilities of the five likeliest at each. Where two tokens are closer
 // than the tolerance, either may be chosen.
-func compareTokens(t *testing.T, m *Model, url string, tolerance float64) {
+func compareTokens(t *testing.T, m *Model, url, text string, count int, tolerance float64) {
 	t.Helper()
-	prompt := m.tokens.encode(plain("The queue gives the job to another worker, and the next token is 12345.", false))
+	prompt := m.tokens.encode(plain(text, false))
 	want := ask[completion](t, url+"/completion", map[string]any{
-		"prompt": prompt, "n_predict": 200, "temperature": 0, "n_probs": 5, "return_tokens": true, "ignore_eos": true, "cache_prompt": false,
+		"prompt": prompt, "n_predict": count, "temperature": 0, "n_probs": 5, "return_tokens": true, "ignore_eos": true, "cache_prompt": false,
 	})
-	if len(want.Tokens) != 200 || len(want.Probabilities) < 100 {
-		t.Fatalf("llama-server made %d tokens with %d probabilities, want 200 and most", len(want.Tokens), len(want.Probabilities))
+	if len(want.Tokens) != count || len(want.Probabilities) < count/2 {
+		t.Fatalf("llama-server made %d tokens with %d probabilities, want %d and most", len(want.Tokens), len(want.Probabilities), count)
 	}
 	s, fed, worst, ties := newSession(m), prompt, 0.0, 0
 	for i, token := range want.Tokens {
@@ -141,7 +151,7 @@ func compareTokens(t *testing.T, m *Model, url string, tolerance float64) {
 	if n := len(want.Probabilities); n > 0 {
 		t.Errorf("%d of llama-server's probabilities were not compared", n)
 	}
-	t.Logf("largest difference of a log-probability: %.2g; tokens chosen otherwise: %d of 200", worst, ties)
+	t.Logf("largest difference of a log-probability: %.2g; tokens chosen otherwise: %d of %d", worst, ties, count)
 	if worst > tolerance {
 		t.Errorf("a log-probability differs by %g, want at most %g", worst, tolerance)
 	}
@@ -165,6 +175,24 @@ func logSoftmax(logits []float32) []float64 {
 		out[i] = float64(l-peak) - math.Log(sum)
 	}
 	return out
+}
+
+func TestGreedyChatEqualsLlamaServers(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []tinygguf.Spec{ofType(tinygguf.Random(9), tinygguf.F32), ofType(tinygguf.RandomBPE(9, "llama-bpe"), tinygguf.F32)} {
+		ours, _ := serve(t, build(t, spec), Options{})
+		theirs := enginetest.LlamaServer(t, enginetest.Options{Model: spec, Alias: spec.Name, Args: sameNumbers})
+		body := `{"model":"` + spec.Name + `","temperature":0,"max_tokens":100,"messages":[{"role":"system","content":"Be short."},{"role":"user","content":"Which worker is free? 🙂"}]}`
+		_, got := call(t, ours+"/v1/chat/completions", body)
+		_, want := call(t, theirs+"/v1/chat/completions", body)
+		g, w := decode[envelope](t, got), decode[envelope](t, want)
+		if *g.Choices[0].Message.Content != *w.Choices[0].Message.Content || *g.Choices[0].Finish != *w.Choices[0].Finish {
+			t.Errorf("%s answers\n%s\nllama-server\n%s", spec.Name, got, want)
+		}
+		if g.Usage.Prompt != w.Usage.Prompt || g.Usage.Completion != w.Usage.Completion {
+			t.Errorf("%s counts %+v, llama-server %+v", spec.Name, *g.Usage, *w.Usage)
+		}
+	}
 }
 
 var tokenizeTexts = []string{
