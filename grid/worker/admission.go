@@ -66,6 +66,9 @@ func (rq requester) line() string {
 	return "local"
 }
 
+// isStranger reports whether the owner let it in together with everybody else.
+func (rq requester) isStranger() bool { return rq.class == stranger || rq.class == public }
+
 // admit decides whether a claim may be served if it proves true. It is asked
 // before the body is read, so that strangers cannot make a worker read.
 func (w *Worker) admit(c claim) (requester, *openai.Error) {

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -356,7 +359,7 @@ func TestEngineThatCannotBeReached(t *testing.T) {
 func TestBodyBudget(t *testing.T) {
 	t.Parallel()
 	w := newTestWorker(says(wholeChat, ""), nil, nil)
-	w.bodies.limit = 1000
+	w.bodies.limit = 2000
 	url := serve(t, w)
 	got := do(t, post(t, url, chatPath, `{"model":"`+strings.Repeat("x", 2000)+`"}`))
 	if got.status != 503 || got.header.Get("Retry-After") != "1" {
@@ -368,7 +371,38 @@ func TestBodyBudget(t *testing.T) {
 	if err := w.Drain(t.Context()); err != nil { // waits for both handlers
 		t.Fatal(err)
 	}
-	if used := w.bodies.used.Load(); used != 0 {
+	if used := w.bodies.used; used != 0 {
 		t.Errorf("%d bytes are not given back", used)
+	}
+}
+
+func TestBudgetIsShared(t *testing.T) {
+	t.Parallel()
+	b := newBudget(100)
+	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	if !b.take(one, 50) || b.take(one, 1) {
+		t.Error("one address has not half of it, or more")
+	}
+	if !b.take(two, 50) || b.take(netip.Addr{}, 1) {
+		t.Error("another has not the rest, or there is more")
+	}
+	b.give(one, 50)
+	b.give(two, 50)
+	if b.used != 0 || len(b.by) != 0 {
+		t.Errorf("%d bytes, %d addresses left", b.used, len(b.by))
+	}
+}
+
+// Headers of a dialect reach the engine; those of a person do not.
+func TestPassedHeaders(t *testing.T) {
+	t.Parallel()
+	e := says(wholeChat, "")
+	url := serve(t, newTestWorker(e, nil, nil))
+	do(t, post(t, url, chatPath, chatBody, header("Anthropic-Version", "2023-06-01"), header("Anthropic-Beta", "a"),
+		header("Authorization", "Bearer secret"), header("Cookie", "a=b")))
+	got := e.lastCall(t).Header
+	want := http.Header{"Content-Type": {"application/json"}, "Anthropic-Version": {"2023-06-01"}, "Anthropic-Beta": {"a"}}
+	if !maps.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("the engine got %v; want %v", got, want)
 	}
 }

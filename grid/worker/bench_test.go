@@ -113,7 +113,7 @@ func BenchmarkNonces(b *testing.B) {
 func BenchmarkQueue(b *testing.B) {
 	q := newQueue(1, 64)
 	for b.Loop() {
-		t, _, _ := q.enter("a")
+		t, _, _ := q.enter("a", false)
 		q.leave(t)
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"sync/atomic"
+	"net/netip"
+	"sync"
 	"time"
 
 	"lobstah/openai"
@@ -15,21 +16,38 @@ import (
 // bodyTimeout is how long a client may take to send its request.
 const bodyTimeout = 60 * time.Second
 
-// A budget bounds the bytes of all request bodies that are in memory.
+// A budget bounds the bytes of all request bodies that are in memory. One
+// address has half of it at most: who a request is from is known only after its
+// body, so that anybody could hold it all.
 type budget struct {
 	limit int64
-	used  atomic.Int64
+
+	mu   sync.Mutex // guards the following
+	used int64
+	by   map[netip.Addr]int64
 }
 
-func (b *budget) take(n int64) bool {
-	if b.used.Add(n) > b.limit {
-		b.used.Add(-n)
+func newBudget(limit int64) *budget { return &budget{limit: limit, by: map[netip.Addr]int64{}} }
+
+func (b *budget) take(from netip.Addr, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.limit || b.by[from]+n > b.limit/2 {
 		return false
 	}
+	b.used += n
+	b.by[from] += n
 	return true
 }
 
-func (b *budget) give(n int64) { b.used.Add(-n) }
+func (b *budget) give(from netip.Addr, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used -= n
+	if b.by[from] -= n; b.by[from] == 0 {
+		delete(b.by, from)
+	}
+}
 
 // readBody reads a request's body. The caller gives held back to w.bodies when
 // it is done with it.
@@ -45,11 +63,11 @@ func (w *Worker) readBody(rw http.ResponseWriter, r *http.Request) (body []byte,
 	// A connection that knows no deadlines has other ways to end.
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	return w.collect(http.MaxBytesReader(rw, r.Body, w.config.MaxBody), r.ContentLength)
+	return w.collect(http.MaxBytesReader(rw, r.Body, w.config.MaxBody), r.ContentLength, remoteAddr(r))
 }
 
 // collect reads all of src, growing as bytes come and the budget allows.
-func (w *Worker) collect(src io.Reader, length int64) (body []byte, held int64, fault *openai.Error) {
+func (w *Worker) collect(src io.Reader, length int64, from netip.Addr) (body []byte, held int64, fault *openai.Error) {
 	const first = 64 << 10
 	size := int64(first)
 	if length >= 0 {
@@ -57,7 +75,7 @@ func (w *Worker) collect(src io.Reader, length int64) (body []byte, held int64, 
 	}
 	for {
 		grow := size - int64(cap(body))
-		if !w.bodies.take(grow) {
+		if !w.bodies.take(from, grow) {
 			return nil, held, unavailable("busy", time.Second, "the worker holds as many requests as its memory allows")
 		}
 		held += grow

@@ -5,8 +5,8 @@
 // Start from [New] with a [Config]; run [Worker.Run] beside the server and call
 // [Worker.Drain] to stop. The life of a request is read from top to bottom in
 // [Worker.ServeHTTP] and then serve.go: claim (identify.go), admit
-// (admission.go), read (body.go), verify, queue (queue.go), run (run.go,
-// stream.go), sign and record (receipts.go), send (reply.go).
+// (admission.go), read (body.go), verify, queue (queue.go, ring.go), run
+// (run.go, stream.go), sign and record (receipts.go, book.go), send (reply.go).
 //
 // It may import grid, grid/engine, key, receipt and openai; cmd/ composes it.
 // Requests are hostile, and so is what the engine answers: both are capped

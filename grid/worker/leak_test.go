@@ -78,8 +78,8 @@ func TestNothingLeaksAfterCancelledRequests(t *testing.T) {
 	if err := w.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if running, waiting := w.queue.load(); running != 0 || waiting != 0 || w.bodies.used.Load() != 0 {
-		t.Errorf("%d run, %d wait, %d bytes held", running, waiting, w.bodies.used.Load())
+	if running, waiting := w.queue.load(); running != 0 || waiting != 0 || w.bodies.used != 0 {
+		t.Errorf("%d run, %d wait, %d bytes held", running, waiting, w.bodies.used)
 	}
 	transport.CloseIdleConnections()
 	deadline := time.Now().Add(10 * time.Second)

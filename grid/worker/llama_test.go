@@ -141,6 +141,24 @@ func checkRealReceipt(t *testing.T, s *receipt.Signed, path, responseHash string
 	}
 }
 
+func TestEmbeddings(t *testing.T) {
+	t.Parallel()
+	l := &fakeLedger{}
+	e := httpEngine{enginetest.LlamaServer(t, enginetest.Options{Model: tinygguf.Embed(), Alias: "embed", Args: []string{"--embedding"}})}
+	url := serve(t, newTestWorker(e, l, nil))
+	got := do(t, post(t, url, "/v1/embeddings", `{"model":"embed","input":["the cat","a dog"]}`, signedBy(peer)))
+	if got.status != 200 || strings.Count(got.body, `"embedding":[`) != 2 {
+		t.Fatalf("%d %.300s", got.status, got.body)
+	}
+	s, err := receipt.OpenText(got.header.Get(receipt.Header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.InputTokens == 0 || s.OutputTokens != 0 || s.TokenSource != receipt.FromEngine || s.ResponseHash != receipt.HashBody([]byte(got.body)) {
+		t.Errorf("receipt %+v", s.Receipt)
+	}
+}
+
 // TestToolsTravel shows that tool calls pass through, which the original drops.
 func TestToolsTravel(t *testing.T) {
 	t.Parallel()

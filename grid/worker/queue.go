@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +12,9 @@ import (
 )
 
 // A queue gives out the slots in which answers run. Who finds none waits in a
-// line of its requester's; lines take turns, so that one requester's hundred
-// requests delay another's one by one slot at most.
+// line of its requester's (ring.go); lines take turns, so that one requester's
+// hundred requests delay another's by one slot each at most. All strangers
+// together have one turn, because keys are free.
 //
 // At most room requests wait. When that many do, a newcomer takes the place of
 // the last in the longest line if its own line is shorter by two or more;
@@ -25,33 +25,24 @@ type queue struct {
 	room    int
 	running int
 	waiting int
-	lines   map[string]*line
-	turns   []*line // lines in the order of their turns, none empty
+	turns   *ring
 	closed  bool
 	service time.Duration // moving mean of how long a slot is held
-}
-
-// A line is the waiting requests of one requester, first come first.
-type line struct {
-	name    string
-	tickets []*ticket
 }
 
 // A ticket is one request's place. Its fields are guarded by the queue's lock,
 // apart from called, which gets one value: nil for a slot, else the refusal.
 type ticket struct {
-	line   *line
+	line   *line // nil once it was called
 	called chan *openai.Error
 	since  time.Time // when it got its slot
 }
 
-func newQueue(slots, room int) *queue {
-	return &queue{slots: slots, room: room, lines: map[string]*line{}}
-}
+func newQueue(slots, room int) *queue { return &queue{slots: slots, room: room, turns: newRing()} }
 
 // enter gives a slot at once (waits is false) or a place in the requester's
 // line, or refuses.
-func (q *queue) enter(requester string) (t *ticket, waits bool, refusal *openai.Error) {
+func (q *queue) enter(who string, stranger bool) (t *ticket, waits bool, refusal *openai.Error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t = &ticket{called: make(chan *openai.Error, 1)}
@@ -61,17 +52,10 @@ func (q *queue) enter(requester string) (t *ticket, waits bool, refusal *openai.
 	case q.running < q.slots:
 		q.call(t)
 		return t, false, nil
-	case q.waiting >= q.room && !q.makeRoom(requester):
+	case q.waiting >= q.room && !q.makeRoom(who, stranger):
 		return nil, false, q.fullError()
 	}
-	l := q.lines[requester]
-	if l == nil {
-		l = &line{name: requester}
-		q.lines[requester] = l
-		q.turns = append(q.turns, l)
-	}
-	t.line = l
-	l.tickets = append(l.tickets, t)
+	q.turns.add(t, who, stranger)
 	q.waiting++
 	return t, true, nil
 }
@@ -113,13 +97,9 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	for _, l := range q.turns {
-		for _, t := range l.tickets {
-			t.called <- q.drainingError()
-		}
+	for ; q.waiting > 0; q.waiting-- {
+		q.turns.take().called <- q.drainingError()
 	}
-	q.waiting, q.turns = 0, nil
-	clear(q.lines)
 }
 
 // load is how many run and wait.
@@ -137,20 +117,7 @@ func (q *queue) place(t *ticket) (position, depth int, eta time.Duration) {
 	if t.line == nil {
 		return 0, q.waiting, 0
 	}
-	index := slices.Index(t.line.tickets, t)
-	earlier := true // lines whose turn comes before t's line's
-	for _, l := range q.turns {
-		if l == t.line {
-			position += index + 1
-			earlier = false
-			continue
-		}
-		ahead := index
-		if earlier {
-			ahead++
-		}
-		position += min(len(l.tickets), ahead)
-	}
+	position = q.turns.ahead(t) + 1
 	return position, q.waiting, q.eta(position)
 }
 
@@ -158,59 +125,30 @@ func (q *queue) place(t *ticket) (position, depth int, eta time.Duration) {
 
 func (q *queue) call(t *ticket) {
 	q.running++
-	t.line, t.since = nil, time.Now()
+	t.since = time.Now()
 	t.called <- nil
 }
 
 func (q *queue) free() {
 	q.running--
-	if len(q.turns) == 0 {
-		return
+	if q.waiting > 0 {
+		q.waiting--
+		q.call(q.turns.take())
 	}
-	l := q.turns[0]
-	t := l.tickets[0]
-	l.tickets = l.tickets[1:]
-	q.waiting--
-	q.turns = q.turns[1:]
-	if len(l.tickets) > 0 {
-		q.turns = append(q.turns, l)
-	} else {
-		delete(q.lines, l.name)
-	}
-	q.call(t)
 }
 
 func (q *queue) remove(t *ticket) {
-	l := t.line
-	i := slices.Index(l.tickets, t)
-	if i < 0 {
-		return
-	}
-	l.tickets = slices.Delete(l.tickets, i, i+1)
-	t.line = nil
+	q.turns.remove(t)
 	q.waiting--
-	if len(l.tickets) == 0 {
-		delete(q.lines, l.name)
-		i := slices.Index(q.turns, l)
-		q.turns = slices.Delete(q.turns, i, i+1)
-	}
 }
 
-// makeRoom sends the last of the longest line away for the sake of a requester
-// who has at least two fewer waiting.
-func (q *queue) makeRoom(requester string) bool {
-	if len(q.turns) == 0 {
+// makeRoom sends somebody away for the sake of a requester who has at least two
+// fewer waiting.
+func (q *queue) makeRoom(who string, stranger bool) bool {
+	last := q.turns.surplus(who, stranger)
+	if last == nil {
 		return false
 	}
-	longest := slices.MaxFunc(q.turns, func(a, b *line) int { return len(a.tickets) - len(b.tickets) })
-	own := 0
-	if l := q.lines[requester]; l != nil {
-		own = len(l.tickets)
-	}
-	if len(longest.tickets) < own+2 {
-		return false
-	}
-	last := longest.tickets[len(longest.tickets)-1]
 	q.remove(last)
 	last.called <- q.fullError()
 	return true

@@ -16,7 +16,12 @@ import (
 // enter takes a place that must wait.
 func enter(t *testing.T, q *queue, who string) *ticket {
 	t.Helper()
-	ticket, waits, refusal := q.enter(who)
+	return enterAs(t, q, who, false)
+}
+
+func enterAs(t *testing.T, q *queue, who string, stranger bool) *ticket {
+	t.Helper()
+	ticket, waits, refusal := q.enter(who, stranger)
 	if refusal != nil || !waits {
 		t.Fatalf("%s: waits %v, refused with %v; want a place", who, waits, refusal)
 	}
@@ -45,7 +50,7 @@ func next(t *testing.T, q *queue, running *ticket, waiting map[string]*ticket) (
 func TestQueueTakesTurns(t *testing.T) {
 	t.Parallel()
 	q := newQueue(1, 64)
-	running, waits, refusal := q.enter("a")
+	running, waits, refusal := q.enter("a", false)
 	if waits || refusal != nil {
 		t.Fatal("the first does not run at once")
 	}
@@ -68,8 +73,64 @@ func TestQueueTakesTurns(t *testing.T) {
 		t.Errorf("order %s; want %s", got, want)
 	}
 	q.leave(running)
-	if r, w := q.load(); r != 0 || w != 0 || len(q.lines) != 0 || len(q.turns) != 0 {
-		t.Errorf("afterwards %d run, %d wait, %d lines", r, w, len(q.lines))
+	if r, w := q.load(); r != 0 || w != 0 || len(q.turns.byName) != 0 || len(q.turns.lines) != 0 {
+		t.Errorf("afterwards %d run, %d wait, %d lines", r, w, len(q.turns.lines))
+	}
+}
+
+// However many keys strangers make, they have one turn among the others.
+func TestStrangersShareOneTurn(t *testing.T) {
+	t.Parallel()
+	q := newQueue(1, 64)
+	running, _, _ := q.enter("a", false)
+	waiting := map[string]*ticket{}
+	for _, name := range []string{"s1", "s2", "r1", "u1"} { // two of one, one each of others
+		waiting[name] = enterAs(t, q, name[:1], true)
+	}
+	for _, name := range []string{"a1", "a2", "b1"} {
+		waiting[name] = enter(t, q, name[:1])
+	}
+	order := []string{"s1", "a1", "b1", "r1", "a2", "u1", "s2"}
+	for i, name := range order {
+		if got, _, _ := q.place(waiting[name]); got != i+1 {
+			t.Errorf("place of %s: %d; want %d", name, got, i+1)
+		}
+	}
+	var got []string
+	for len(waiting) > 0 {
+		var name string
+		name, running = next(t, q, running, waiting)
+		got = append(got, name)
+	}
+	if !slices.Equal(got, order) {
+		t.Errorf("order %v; want %v", got, order)
+	}
+}
+
+// Strangers cannot fill the queue against the owner's friends, nor one of them
+// against the others.
+func TestStrangersMakeRoom(t *testing.T) {
+	t.Parallel()
+	q := newQueue(1, 4)
+	q.enter("a", false)
+	var line []*ticket
+	for _, name := range []string{"s", "s", "r", "u"} {
+		line = append(line, enterAs(t, q, name, true))
+	}
+	enterAs(t, q, "v", true)
+	if refusal := <-line[1].called; refusal == nil || refusal.Status != 429 {
+		t.Errorf("the second of s: %v; want it sent away", refusal)
+	}
+	if _, _, refusal := q.enter("w", true); refusal == nil {
+		t.Error("a fifth stranger has a place, though none has two")
+	}
+	enter(t, q, "a")
+	enter(t, q, "b")
+	if _, _, refusal := q.enter("a", false); refusal == nil {
+		t.Error("a has a second place, though the strangers have but two left")
+	}
+	if n := q.turns.byName[strangers].len(); n != 2 {
+		t.Errorf("%d strangers wait; want 2", n)
 	}
 }
 
@@ -77,16 +138,16 @@ func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(2, 4)
-		first, _, _ := q.enter("a")
-		q.enter("a")
+		first, _, _ := q.enter("a", false)
+		q.enter("a", false)
 		time.Sleep(40 * time.Second) // virtual
 		q.leave(first)
-		q.enter("a")
+		q.enter("a", false)
 		var line []*ticket
 		for range 4 {
 			line = append(line, enter(t, q, "a"))
 		}
-		_, _, refusal := q.enter("a")
+		_, _, refusal := q.enter("a", false)
 		if refusal == nil || refusal.Status != 429 || refusal.RetryAfter != 20*time.Second {
 			t.Fatalf("the seventh of a: %+v; want 429 and 20 s, half of what an answer took", refusal)
 		}
@@ -99,7 +160,7 @@ func TestFullQueue(t *testing.T) {
 		}
 		enter(t, q, "c") // again
 		<-line[2].called
-		if _, _, refusal := q.enter("b"); refusal == nil {
+		if _, _, refusal := q.enter("b", false); refusal == nil {
 			t.Error("b has a second place, though a has but two left")
 		}
 		if _, waiting := q.load(); waiting != 4 {
@@ -111,8 +172,8 @@ func TestFullQueue(t *testing.T) {
 func TestNoQueue(t *testing.T) {
 	t.Parallel()
 	q := newQueue(1, 0)
-	q.enter("a")
-	if _, _, refusal := q.enter("b"); refusal == nil || refusal.Status != 429 || refusal.RetryAfter != time.Second {
+	q.enter("a", false)
+	if _, _, refusal := q.enter("b", false); refusal == nil || refusal.Status != 429 || refusal.RetryAfter != time.Second {
 		t.Errorf("got %+v; want 429 and a second, as nothing was measured yet", refusal)
 	}
 }
@@ -120,7 +181,7 @@ func TestNoQueue(t *testing.T) {
 func TestLeavingTheQueueFreesThePlace(t *testing.T) {
 	t.Parallel()
 	q := newQueue(1, 1)
-	running, _, _ := q.enter("a")
+	running, _, _ := q.enter("a", false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := q.wait(ctx, enter(t, q, "b")); !errors.Is(err, context.Canceled) {
@@ -136,13 +197,13 @@ func TestLeavingTheQueueFreesThePlace(t *testing.T) {
 func TestClosedQueue(t *testing.T) {
 	t.Parallel()
 	q := newQueue(1, 8)
-	running, _, _ := q.enter("a")
+	running, _, _ := q.enter("a", false)
 	ticket := enter(t, q, "b")
 	q.close()
 	if refusal, err := q.wait(t.Context(), ticket); err != nil || refusal == nil || refusal.Status != 503 || refusal.RetryAfter == 0 {
 		t.Errorf("waiting: %v %v", refusal, err)
 	}
-	if _, _, refusal := q.enter("c"); refusal == nil || refusal.Status != 503 {
+	if _, _, refusal := q.enter("c", false); refusal == nil || refusal.Status != 503 {
 		t.Errorf("new: %v", refusal)
 	}
 	q.leave(running)
@@ -167,7 +228,7 @@ func TestQueueUnderFire(t *testing.T) {
 				time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(200))*time.Millisecond)
 				defer cancel()
-				ticket, waits, refusal := q.enter(fmt.Sprint(i % 7))
+				ticket, waits, refusal := q.enter(fmt.Sprint(i%7), i%7 > 3)
 				var err error
 				if waits {
 					q.place(ticket)
@@ -191,8 +252,8 @@ func TestQueueUnderFire(t *testing.T) {
 		if most > slots || served < slots {
 			t.Errorf("at most %d ran, %d were served", most, served)
 		}
-		if r, w := q.load(); r != 0 || w != 0 || len(q.lines) != 0 || len(q.turns) != 0 {
-			t.Errorf("afterwards %d run, %d wait, %d lines", r, w, len(q.lines))
+		if r, w := q.load(); r != 0 || w != 0 || len(q.turns.byName) != 0 || len(q.turns.lines) != 0 {
+			t.Errorf("afterwards %d run, %d wait, %d lines", r, w, len(q.turns.lines))
 		}
 	})
 }

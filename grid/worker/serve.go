@@ -99,7 +99,7 @@ func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dia
 		return
 	}
 	defer w.requests.Done()
-	defer func() { w.bodies.give(j.held) }()
+	defer func() { w.bodies.give(remoteAddr(r), j.held) }()
 	if fault := j.prepare(rw, r); fault != nil {
 		j.fail(fault)
 		return
@@ -161,7 +161,7 @@ func (j *job) enqueue(r *http.Request) {
 	defer context.AfterFunc(w.halt, func() { cancel(errStopping) })()
 	j.ctx, j.cancel = ctx, cancel
 
-	t, waits, refusal := w.queue.enter(j.from.line())
+	t, waits, refusal := w.queue.enter(j.from.line(), j.from.isStranger())
 	if refusal != nil {
 		j.fail(refusal)
 		return

@@ -75,7 +75,7 @@ type Worker struct {
 	nonces  struct{ known, strangers *nonces }
 	commons *commons
 	book    *book // nil without a ledger
-	bodies  budget
+	bodies  *budget
 	settles chan struct{}               // answers whose receipts are being kept, at most maxSettling
 	routes  map[string]http.HandlerFunc // of GET; fixed
 
@@ -96,7 +96,7 @@ func New(c Config) *Worker {
 		facts:   newFacts(c.Engine),
 		queue:   newQueue(c.Concurrency, c.MaxQueue),
 		commons: newCommons(c.Now()),
-		bodies:  budget{limit: max(256<<20, 4*c.MaxBody)},
+		bodies:  newBudget(max(256<<20, 8*c.MaxBody)),
 		settles: make(chan struct{}, maxSettling),
 	}
 	w.nonces.known, w.nonces.strangers = newNonces(), newNonces()
