@@ -257,8 +257,12 @@ func inWorld(t *testing.T, n int, configure func(*Config), test func(*testing.T,
 }
 
 func (w *world) addWorker(seed byte) *fakeWorker {
-	f := &fakeWorker{pair: key.FromSeed([32]byte{seed}), listener: memnet.Listen("worker")}
-	f.peer = grid.Peer{ID: f.pair.ID(), URL: fmt.Sprintf("http://192.0.2.%d:17474", seed), Label: fmt.Sprintf("w%d", seed)}
+	pair := key.FromSeed([32]byte{seed})
+	return w.add(pair, grid.Peer{ID: pair.ID(), URL: fmt.Sprintf("http://192.0.2.%d:17474", seed), Label: fmt.Sprintf("w%d", seed)})
+}
+
+func (w *world) add(pair key.Pair, entry grid.Peer) *fakeWorker {
+	f := &fakeWorker{pair: pair, peer: entry, listener: memnet.Listen("worker")}
 	f.capacity = grid.Capacity{Pubkey: f.pair.ID(), Models: []string{"m"}, Concurrency: 1, Tier: grid.BestEffort}
 	f.answer = f.good
 	f.receipts = func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, `{"receipts":[],"next":0}`) }
