@@ -63,7 +63,7 @@ func (s IO) Report(err error) int {
 	}
 	style := s.Style(s.Err)
 	fmt.Fprintf(s.Err, "%s %s\n", style.Red("error:"), Clean(err.Error()))
-	for _, hint := range hints(err) {
+	for _, hint := range Hints(err) {
 		fmt.Fprintf(s.Err, "%s %s\n", style.Cyan("hint:"), strings.ReplaceAll(hint, "\n", "\n      "))
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
@@ -96,14 +96,20 @@ func Hintf(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// hints collects the hints of an error chain, the outermost first.
-func hints(err error) []string {
+// Hints collects the hints of an error and of those that it wraps, the
+// outermost first.
+func Hints(err error) []string {
 	var list []string
-	for err != nil {
-		if e, ok := err.(*hintError); ok {
-			list = append(list, e.hint)
+	if e, ok := err.(*hintError); ok {
+		list = append(list, e.hint)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		list = append(list, Hints(e.Unwrap())...)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			list = append(list, Hints(one)...)
 		}
-		err = errors.Unwrap(err)
 	}
 	return list
 }

@@ -24,6 +24,7 @@ func TestReport(t *testing.T) {
 		{errors.New("no"), Failure, "error: no\n"},
 		{wrapped, Failure, "error: start: file does not exist\nhint: make it\n      with care\n"},
 		{Hintf(wrapped, "first"), Failure, "error: start: file does not exist\nhint: first\nhint: make it\n      with care\n"},
+		{errors.Join(wrapped, nil), Failure, "error: start: file does not exist\nhint: make it\n      with care\n"},
 		{Usagef("bad %s", "flag"), Misuse, "error: bad flag\n"},
 		{Hintf(Usagef("bad"), "try"), Misuse, "error: bad\nhint: try\n"},
 		{Exit(1), Failure, ""},

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"lobstah/internal/cli"
+	"lobstah/receipt"
+)
+
+const defaultRouter = "http://127.0.0.1:17475"
+
+// maxQuestion caps what is read from standard input.
+const maxQuestion = 16 << 20
+
+type askCommand struct {
+	clientSettings `embed:""`
+	Question       []string `arg:"" help:"The question; - reads it from standard input."`
+	Model          string   `short:"m" placeholder:"NAME" help:"The model to ask; by default one that is in memory."`
+	System         string   `placeholder:"TEXT" help:"Instructions for the model."`
+	JSON           bool     `name:"json" help:"Print one JSON object instead of streaming."`
+}
+
+// Help is printed by --help.
+func (askCommand) Help() string {
+	return `The answer goes to standard output as it comes; a last line on standard error
+says who answered, with which model, for how many tokens, and under which receipt.
+
+Examples:
+  lobstah ask "why is the sky blue?"
+  lobstah ask --model qwen3:4b "translate to Dutch: good morning"
+  git diff | lobstah ask --system "Review this change." -
+  lobstah ask --json "hello" | jq .answer`
+}
+
+func (c *askCommand) Run(ctx context.Context, a *app) error {
+	question := strings.Join(c.Question, " ")
+	if question == "-" {
+		text, err := a.input("-", maxQuestion)
+		if err != nil {
+			return err
+		}
+		question = string(text)
+	}
+	if strings.TrimSpace(question) == "" {
+		return cli.Usagef("the question is empty")
+	}
+	client, err := a.client(c.clientSettings)
+	if err != nil {
+		return err
+	}
+	request := chatRequest{Model: c.Model, Messages: []message{{"user", question}}}
+	if c.System != "" {
+		request.Messages = append([]message{{"system", c.System}}, request.Messages...)
+	}
+	if request.Model == "" {
+		if request.Model, err = a.pickModel(ctx, client); err != nil {
+			return err
+		}
+	}
+	return c.ask(ctx, a, client, request)
+}
+
+// client is the way to the router that the settings name, or that runs here.
+func (a *app) client(s clientSettings) (*apiClient, error) {
+	base := s.Router
+	if base == "" {
+		h, _, err := a.home.Holder()
+		if err != nil {
+			return nil, err
+		}
+		if h.Router == "" && h.Worker != "" {
+			return nil, cli.Hintf(fmt.Errorf("%s runs here, which is no router", h.What), "lobstah up runs both; --router URL names another")
+		}
+		base = cmp.Or(h.Router, defaultRouter)
+	}
+	base = strings.TrimSuffix(strings.TrimRight(base, "/"), "/v1")
+	if !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://") {
+		return nil, cli.Usagef("--router %s: want a URL such as %s", base, defaultRouter)
+	}
+	return &apiClient{base, s.APIKey}, nil
+}
+
+func (a *app) pickModel(ctx context.Context, client *apiClient) (string, error) {
+	done := a.Progress("asking the router for its models")
+	models, err := client.models(ctx)
+	done()
+	if err != nil {
+		return "", err
+	}
+	best, ok := bestModel(models)
+	if !ok {
+		return "", cli.Hintf(errors.New("the pool has no model that answers questions"), "lobstah status shows the peers and what they have")
+	}
+	return best.ID, nil
+}
+
+func (c *askCommand) ask(ctx context.Context, a *app, client *apiClient, request chatRequest) error {
+	waiting := a.Progress("waiting for " + request.Model)
+	stopWaiting := func() {
+		if waiting != nil {
+			waiting()
+			waiting = nil
+		}
+	}
+	defer stopWaiting()
+	last := byte('\n')
+	got, err := client.stream(ctx, request, func(piece string) {
+		if piece == "" {
+			return
+		}
+		stopWaiting()
+		if !c.JSON {
+			fmt.Fprint(a.Out, cli.Clean(piece))
+			last = piece[len(piece)-1]
+		}
+	})
+	stopWaiting()
+	if !c.JSON && last != '\n' {
+		a.say("")
+	}
+	if err != nil {
+		return err
+	}
+	if err := client.findReceipt(ctx, got); err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.json(got.forPrograms())
+	}
+	a.note("%s", a.Style(a.Err).Dim(a.summary(got)))
+	return nil
+}
+
+// forPrograms is an answer with what its receipt says.
+func (a *answer) forPrograms() any {
+	out := struct {
+		*answer
+		Receipt       string `json:"receipt,omitempty"` // nonce
+		SelfServed    bool   `json:"selfServed"`
+		Countersigned bool   `json:"countersigned"`
+	}{answer: a}
+	if s := a.Receipt; s != nil {
+		out.Receipt, out.SelfServed, out.Countersigned = s.Nonce, s.SelfServed(), s.Countersigned() == nil
+	}
+	return out
+}
+
+// summary is the line below an answer.
+func (a *app) summary(got *answer) string {
+	peer := a.names().of(got.Peer)
+	if got.Peer == "" {
+		peer = "an unknown peer"
+	}
+	line := fmt.Sprintf("[%s, %s, %s + %s tokens, %s", peer, got.Model,
+		cli.Count(got.Input), cli.Count(got.Output), cli.Duration(time.Duration(got.Seconds*float64(time.Second))))
+	return cli.CleanLine(line+", "+receiptText(got.Receipt)) + "]"
+}
+
+func receiptText(s *receipt.Signed) string {
+	switch {
+	case s == nil:
+		return "no receipt came"
+	case s.SelfServed():
+		return "receipt " + s.Nonce + ": served to itself, nothing is owed"
+	}
+	return "receipt " + s.Nonce + ": " + cli.Plural(s.Total(), "token") + " owed"
+}

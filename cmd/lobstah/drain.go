@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"lobstah/internal/cli"
+)
+
+// drain refuses new requests and finishes the running ones. A second interrupt,
+// or the end of --drain-timeout, stops them.
+func (p *process) drain(ctx context.Context) error {
+	abort, release := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, syscall.SIGTERM)
+	defer release()
+	if limit := p.settings.DrainTimeout; limit > 0 {
+		var cancel context.CancelFunc
+		abort, cancel = context.WithTimeout(abort, limit)
+		defer cancel()
+	}
+	done := p.sayDraining()
+	var wg sync.WaitGroup
+	var errs [2]error
+	if p.router != nil {
+		wg.Go(func() { errs[0] = p.router.Drain(abort) })
+	}
+	if p.worker != nil {
+		wg.Go(func() { errs[1] = p.worker.Drain(abort) })
+	}
+	wg.Wait()
+	done()
+	if abort.Err() != nil {
+		p.note("Stopped before every answer was finished.")
+		return nil // it was asked for
+	}
+	return errors.Join(errs[:]...)
+}
+
+// patience is how long a drain takes before it is explained.
+const patience = 200 * time.Millisecond
+
+// sayDraining explains a drain that takes a moment, and what can be done.
+func (p *process) sayDraining() (done func()) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-stop:
+		case <-time.After(patience):
+			limit := "however long it takes"
+			if p.settings.DrainTimeout > 0 {
+				limit = "for at most " + cli.Duration(p.settings.DrainTimeout)
+			}
+			p.note("\nStopping: finishing the answers that run, %s. Ctrl-C again stops at once.", limit)
+			<-stop
+		}
+	})
+	return func() {
+		close(stop)
+		wg.Wait()
+	}
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"lobstah/internal/cli"
+	"lobstah/internal/home"
+	"lobstah/internal/nostrkey"
+	"lobstah/key"
+)
+
+type keygenCommand struct {
+	Force bool `help:"Make a new pair even when there is one. The old one, and its ledger, are kept under other names."`
+}
+
+// Help is printed by --help.
+func (keygenCommand) Help() string {
+	return `The key pair is this machine's identity: its public half is what others add as
+a peer and allow, its secret half signs. Other commands make it when they need
+it, so keygen is only for those who want to see it first.
+
+Examples:
+  lobstah keygen            make the pair, or show the one there is
+  lobstah keygen --force    start anew under another key`
+}
+
+func (c *keygenCommand) Run(a *app) error {
+	if c.Force {
+		if err := a.setAside(); err != nil {
+			return err
+		}
+	}
+	id, created, err := a.identity()
+	if err != nil {
+		return err
+	}
+	word := "loaded"
+	if created {
+		word = "created"
+	}
+	a.say("%s identity", word)
+	a.say("%s", a.home.Identity)
+	a.say("lobstah: %s", id.ID())
+	a.say("nostr:   %s", nostrkey.Npub(id.NostrPublic))
+	if created {
+		a.say("\nThe lobstah key is public: give it to those who should lend to you or ask you.")
+		a.say("The file holds the secret half. Keep a copy; without it nobody can prove to be this machine.")
+	}
+	return nil
+}
+
+// identity reads this machine's key pair, or makes it.
+func (a *app) identity() (id key.Identity, created bool, err error) {
+	id, created, err = key.LoadOrCreate(a.home.Identity)
+	if _, damaged := errors.AsType[*key.DamagedError](err); damaged {
+		err = cli.Hintf(err, "the file was left as it is; put a copy in its place, or move it away for a new identity")
+	}
+	return id, created, err
+}
+
+// setAside renames the identity and its ledger, which belong together.
+func (a *app) setAside() error {
+	lock, err := a.lock("lobstah keygen")
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	suffix := ".old"
+	if id, err := key.Load(a.home.Identity); err == nil {
+		suffix = "." + id.ID().Short()
+	}
+	for _, path := range []string{a.home.Identity, a.home.Ledger, a.home.Ledger + "-wal", a.home.Ledger + "-shm"} {
+		kept, err := rename(path, suffix)
+		if err != nil {
+			return fmt.Errorf("keep the old files: %w", err)
+		}
+		if kept != "" && !strings.Contains(path, a.home.Ledger+"-") {
+			a.note("kept %s as %s", path, kept)
+		}
+	}
+	return nil
+}
+
+// rename puts the suffix behind the name of a file that exists, and a number
+// when that name is taken. SQLite's side files keep theirs at the end.
+func rename(path, suffix string) (string, error) {
+	side := ""
+	for _, s := range []string{"-wal", "-shm"} {
+		if base, ok := strings.CutSuffix(path, s); ok {
+			path, side = base, s
+		}
+	}
+	target := path + suffix + side
+	for n := 2; ; n++ {
+		_, err := os.Lstat(target)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+		target = fmt.Sprintf("%s%s.%d%s", path, suffix, n, side)
+	}
+	err := os.Rename(path+side, target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return target, err
+}
+
+// lock takes the home for this process.
+func (a *app) lock(what string) (*home.Lock, error) {
+	lock, err := a.home.Lock(holder(what))
+	held, ok := errors.AsType[*home.HeldError](err)
+	if !ok {
+		return lock, err
+	}
+	err = cli.Hintf(err, "lobstah status shows it, lobstah stop stops it; another folder (LOBSTAH_HOME) has its own identity")
+	if strings.HasPrefix(what, "lobstah worker") && strings.HasPrefix(held.Holder.What, "lobstah router") ||
+		strings.HasPrefix(what, "lobstah router") && strings.HasPrefix(held.Holder.What, "lobstah worker") {
+		err = cli.Hintf(err, "for both at once: lobstah up")
+	}
+	return nil, err
+}

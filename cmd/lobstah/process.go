@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/grid/allow"
+	"lobstah/grid/channel"
+	"lobstah/grid/discover"
+	"lobstah/grid/router"
+	"lobstah/grid/worker"
+	"lobstah/internal/cli"
+	"lobstah/internal/control"
+	"lobstah/internal/home"
+	"lobstah/internal/portowner"
+	"lobstah/key"
+	"lobstah/ledger/sqlite"
+)
+
+const (
+	engineLook     = 2 * time.Second
+	headerPatience = 10 * time.Second
+	idlePatience   = 2 * time.Minute
+	maxHeader      = 64 << 10
+)
+
+// A process is this program while it serves: a worker, a router or both, on one
+// home. Its parts are opened in order by openProcess and the serve methods, and
+// closed in the reverse order by close.
+type process struct {
+	*app
+	settings processSettings
+	id       key.Identity
+	created  bool // the identity was made now
+	log      *slog.Logger
+	lock     *home.Lock
+	book     *sqlite.Ledger
+	peers    *discover.File
+	allowed  *allow.List
+	control  *control.Listener
+
+	worker  *worker.Worker // nil without one
+	router  *router.Router // nil without one
+	engines *engines       // nil without a worker
+
+	keys []string // that the router asks for
+
+	background context.Context // ends when everything is drained
+	cancel     context.CancelFunc
+	tasks      sync.WaitGroup
+	servers    []*http.Server
+	failed     chan error    // the first server that failed; buffered
+	stop       chan struct{} // closed when somebody asked to stop
+	stopOnce   sync.Once
+	started    time.Time
+}
+
+// openProcess takes the home and opens what is in it. Everything that is
+// damaged is found here, before anything is served.
+func (a *app) openProcess(ctx context.Context, what string, s processSettings) (p *process, err error) {
+	p = &process{app: a, settings: s, failed: make(chan error, 1), stop: make(chan struct{}), started: time.Now()}
+	p.background, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	p.log = logger(a.IO, s)
+	if p.lock, err = a.lock(what); err != nil {
+		return nil, err
+	}
+	if p.id, p.created, err = a.identity(); err != nil {
+		return nil, err
+	}
+	if p.peers, err = discover.Open(a.home.Peers, p.log); err != nil {
+		return nil, cli.Hintf(err, "the file was left as it is; correct the line, or move the file away")
+	}
+	if p.allowed, err = allow.Open(a.home.Allow, p.log); err != nil {
+		return nil, cli.Hintf(err, "the file was left as it is; correct it, or move it away")
+	}
+	if p.book, err = a.openBook(ctx, p.id.Pair); err != nil {
+		return nil, err
+	}
+	if p.control, err = control.Listen(a.home.Dir); err != nil {
+		return nil, err
+	}
+	return p, p.announce(func(h *home.Holder) { h.Socket = p.control.Path() })
+}
+
+// logger writes text or JSON lines to the error stream.
+func logger(streams cli.IO, s processSettings) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		level = slog.LevelInfo // the parser let only the known ones pass
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogJSON {
+		return slog.New(slog.NewJSONHandler(streams.Err, options))
+	}
+	return slog.New(slog.NewTextHandler(streams.Err, options))
+}
+
+// announce changes what the lock file says about this process.
+func (p *process) announce(change func(*home.Holder)) error {
+	h := p.lock.Holder()
+	change(&h)
+	return p.lock.Update(h)
+}
+
+// serveWorker opens the worker's port and serves the engines on it. It returns
+// the base URL for this machine.
+func (p *process) serveWorker(at workerAddress, s servingSettings, found *engines) (string, error) {
+	config, err := p.id.ServerTLS()
+	if err != nil {
+		return "", err
+	}
+	l, err := p.listen("worker", at.Host, at.Port, "worker")
+	if err != nil {
+		return "", err
+	}
+	queue := s.Queue
+	if queue == 0 {
+		queue = -1 // none may wait
+	}
+	p.engines = found
+	p.worker = worker.New(worker.Config{
+		Identity: p.id.Pair, Engine: found.pool(), Ledger: workerBook{p.book}, Admission: p.allowed,
+		Open: s.Open, Credit: s.Credit, Tier: s.Tier, Concurrency: s.Concurrency, MaxQueue: queue,
+		Version: version(), Logger: p.log.With("part", "worker"),
+	})
+	p.tasks.Go(func() { p.worker.Run(p.background) })
+	p.serve(channel.NewListener(l, config), p.worker)
+	base := "http://" + localAddress(l.Addr())
+	return base, p.announce(func(h *home.Holder) { h.Worker = base })
+}
+
+// serveRouter opens the router's port. The peers are those of the file and,
+// when worker is not empty, this machine's own at that URL.
+func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
+	source := &peerList{file: p.peers}
+	if worker != "" {
+		source.self = &grid.Peer{ID: p.id.ID(), URL: worker, Label: "this machine", Origin: grid.FromSelf}
+	}
+	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, Warn: func(peer grid.Peer) {
+		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
+	}}
+	var err error
+	p.router, err = router.New(router.Config{
+		Identity: p.id.Pair, Peers: source, RoundTripper: transport.RoundTripper, Ledger: routerBook{p.book},
+		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
+		Logger: p.log.With("part", "router"),
+	})
+	if err != nil {
+		return "", err
+	}
+	l, err := p.listen("router", at.Host, at.Port, "")
+	if err != nil {
+		return "", err
+	}
+	p.tasks.Go(func() {
+		p.router.Run(p.background)
+		transport.Close()
+	})
+	p.serve(l, p.router)
+	base := "http://" + localAddress(l.Addr())
+	return base, p.announce(func(h *home.Holder) { h.Router = base })
+}
+
+// serve answers on a listener until close.
+func (p *process) serve(l net.Listener, handler http.Handler) {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	p.servers = append(p.servers, server)
+	p.tasks.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case p.failed <- fmt.Errorf("serve on %s: %w", l.Addr(), err):
+			default:
+			}
+		}
+	})
+}
+
+// listen opens a port, and says who has it when it is taken.
+func (p *process) listen(part, host string, port int, prefix string) (net.Listener, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := net.Listen("tcp", address)
+	if err == nil {
+		return l, nil
+	}
+	flag := "--port"
+	if prefix != "" && p.router == nil && p.lock.Holder().What == "lobstah up" {
+		flag = "--worker-port"
+	}
+	if !inUse(err) {
+		return nil, cli.Hintf(fmt.Errorf("the %s cannot listen on %s: %w", part, address, err), "%s takes another port, --host another address", flag)
+	}
+	return nil, cli.Hintf(fmt.Errorf("the %s cannot listen on %s: %s has that port", part, address, portHolder(host, port)),
+		"stop that, or take another port: %s N", flag)
+}
+
+// portHolder says who listens on a port.
+func portHolder(host string, port int) string {
+	who := "another program"
+	if owner, ok := portowner.Find(port); ok {
+		who = owner.String()
+	}
+	if id, ok := lobstahAt(host, port); ok {
+		who += ", a lobstah with the key " + id
+	}
+	return who
+}
+
+// localAddress is how programs on this machine reach a listener.
+func localAddress(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return addr.String()
+	}
+	host := tcp.IP.String()
+	if tcp.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
+}
+
+// wait serves until ctx ends, somebody asks to stop, or a server fails; then it
+// finishes running answers.
+func (p *process) wait(ctx context.Context) error {
+	p.serveControl()
+	var failure error
+	select {
+	case <-ctx.Done():
+	case <-p.stop:
+	case failure = <-p.failed:
+	}
+	return errors.Join(failure, p.drain(ctx))
+}
+
+// close gives everything back, in the reverse order of opening.
+func (p *process) close() error {
+	var errs []error
+	for _, server := range p.servers {
+		errs = append(errs, server.Close())
+	}
+	p.cancel()
+	p.tasks.Wait()
+	if p.control != nil {
+		errs = append(errs, ignoreClosed(p.control.Close()))
+	}
+	if p.book != nil {
+		errs = append(errs, p.book.Close())
+	}
+	if p.lock != nil {
+		errs = append(errs, p.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// ignoreClosed forgives a listener that its server closed already.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// peerList is the file's peers, after this machine itself.
+type peerList struct {
+	file *discover.File
+	self *grid.Peer
+
+	mu   sync.Mutex
+	from []grid.Peer // guarded by mu; what list was made of
+	list []grid.Peer // guarded by mu
+}
+
+// List returns the same slice until the file changes.
+func (l *peerList) List() []grid.Peer {
+	peers := l.file.Peers()
+	if l.self == nil {
+		return peers
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.list == nil || len(peers) != len(l.from) || len(peers) > 0 && &peers[0] != &l.from[0] {
+		l.from, l.list = peers, append([]grid.Peer{*l.self}, peers...)
+	}
+	return l.list
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+)
+
+type routerCommand struct {
+	Start routerStartCommand `cmd:"" help:"Answer OpenAI's API from the peers until it is stopped."`
+}
+
+type routerStartCommand struct {
+	routerAddress   `embed:""`
+	askingSettings  `embed:""`
+	processSettings `embed:""`
+}
+
+// Help is printed by --help.
+func (routerStartCommand) Help() string {
+	return `The peers are those of lobstah peers; changes count at once.
+
+Examples:
+  lobstah router start
+  lobstah router start --port 8000
+  lobstah router start --host 0.0.0.0 --api-key "$(openssl rand -hex 16)" --allow-host box.local`
+}
+
+func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
+	p, err := a.openProcess(ctx, "lobstah router start", c.processSettings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	p.keys = c.APIKey
+	address, err := p.serveRouter(c.routerAddress, c.askingSettings, "")
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(address, "http://"))
+	// The first words of these lines are the original's, for scripts.
+	p.say("lobstah-router listening on %s", net.JoinHostPort(c.Host, port))
+	p.say("  identity: %s", p.home.Identity)
+	p.say("  pubkey:   %s", p.id.ID())
+	p.say("  API:      %s/v1", address)
+	(&banner{process: p}).openRouter(c.Host)
+	if len(p.peers.Peers()) == 0 {
+		p.note("There are no peers yet. Add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
+	}
+	p.say("Ctrl-C stops.")
+	return p.wait(ctx)
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"lobstah/internal/cli"
+)
+
+type statusCommand struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Help is printed by --help.
+func (statusCommand) Help() string {
+	return `Exit code 0 when something runs with this home folder, 1 when nothing does.`
+}
+
+func (c *statusCommand) Run(ctx context.Context, a *app) error {
+	_, client, err := a.running()
+	if errors.Is(err, errNothingRuns) {
+		if c.JSON {
+			err = a.json(map[string]bool{"running": false})
+		} else {
+			a.say("nothing runs with %s", a.home.Dir)
+			a.note("Start it with: lobstah up")
+			err = nil
+		}
+		return errors.Join(err, cli.Exit(cli.Failure))
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var r report
+	if err := client.Call(ctx, http.MethodGet, "/status", nil, &r); err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.json(struct {
+			Running bool `json:"running"`
+			report
+		}{true, r})
+	}
+	return a.printStatus(r)
+}
+
+func (a *app) printStatus(r report) error {
+	facts := cli.Table{}
+	state := "running"
+	if r.Draining {
+		state = "stopping"
+	}
+	facts.Row("process", fmt.Sprintf("%s %s, process %d, for %s", r.What, state, r.PID, cli.Duration(time.Since(r.Since).Truncate(time.Second))))
+	facts.Row("version", r.Version)
+	facts.Row("key", r.Pubkey.String())
+	if w := r.Worker; w != nil {
+		facts.Row("worker", fmt.Sprintf("%s, %s running, %d waiting (at most %d and %d)",
+			r.Holder.Worker, cli.Plural(w.Running, "answer"), w.QueueDepth, w.Concurrency, w.MaxQueue))
+		facts.Row("models", strings.Join(w.Models, ", "))
+	} else if r.Holder.Worker != "" {
+		facts.Row("worker", r.Holder.Worker+", which tells nothing now: its engine or its ledger is out of order")
+	}
+	for _, e := range r.Engines {
+		facts.Row("engine", e)
+	}
+	if r.Holder.Worker != "" {
+		facts.Row("allowed", cli.Plural(r.Allowed, "key")+" beside this machine")
+	}
+	if s := r.Stats; s != nil {
+		facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
+		facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
+	}
+	if err := facts.Print(a.Out, ""); err != nil || len(r.Peers) == 0 {
+		return err
+	}
+	a.say("")
+	return a.printPeers(r.Peers)
+}
+
+func (a *app) printPeers(peers []peerReport) error {
+	table := cli.Table{Right: []int{3, 4}}
+	table.Row("PEER", "URL", "STATE", "RUNNING", "WAITING", "MODELS")
+	for _, p := range peers {
+		state := p.State.Status
+		if p.State.LastError != "" {
+			state += ": " + p.State.LastError
+		}
+		table.Row(p.Name(), p.URL, state, cli.Count(p.State.InFlight), cli.Count(p.State.Queue), strings.Join(p.State.Models, ", "))
+	}
+	return table.Print(a.Out, "")
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"lobstah/internal/cli"
+)
+
+type upCommand struct {
+	settings `embed:""`
+	NoCheck  bool `help:"Do not send the one request that checks the whole way."`
+}
+
+// Help is printed by --help.
+func (upCommand) Help() string {
+	return `Makes this machine's key if there is none, looks for engines (at OLLAMA_HOST and
+on ports 11434, 8080, 1234 and 8000 of this machine), serves their models, and
+answers OpenAI's API at one address. With no engine it serves a small built-in
+demo model, so that everything can be tried.
+
+Beyond this machine nobody can use it until you say so: --worker-host lets others
+reach the worker, lobstah allow lets a key in.
+
+Examples:
+  lobstah up
+  lobstah up --engine http://127.0.0.1:9000 --engine auto
+  lobstah up --model hf:ggml-org/gemma-3-4b-it-GGUF
+  lobstah up --worker-host 0.0.0.0          lend to the keys that are allowed`
+}
+
+func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
+	p, err := a.openProcess(ctx, "lobstah up", c.Process)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	p.keys = c.Asking.APIKey
+	b := &banner{process: p}
+	b.identity()
+	found, err := p.startEngines(ctx, c.Engines)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	b.engines(found)
+	worker, err := p.serveWorker(c.Worker, c.Serving, found)
+	if err != nil {
+		return err
+	}
+	address, err := p.serveRouter(c.Router, c.Asking, worker)
+	if err != nil {
+		return err
+	}
+	b.worker(c.Worker, c.Serving)
+	b.router(c.Router, address)
+	model := b.check(ctx, address, c.NoCheck)
+	b.next(address, model)
+	b.addMachine()
+	return p.wait(ctx)
+}
+
+// interrupted forgives what failed because the user stopped the program.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// startEngines finds the engines and runs what belongs to this process.
+func (p *process) startEngines(ctx context.Context, s engineSettings) (*engines, error) {
+	found, err := p.findEngines(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	p.tasks.Go(func() {
+		if err := found.run(p.background); err != nil && p.background.Err() == nil {
+			p.log.Error("an engine of this process ended", "err", err)
+		}
+	})
+	for _, child := range found.children {
+		done := p.Progress("waiting for " + child.Name())
+		err := child.WaitReady(ctx)
+		done()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// A banner tells a person what has started and what to do next.
+type banner struct{ *process }
+
+func (b *banner) row(name, format string, args ...any) {
+	for i, line := range strings.Split(fmt.Sprintf(format, args...), "\n") {
+		if i > 0 {
+			name = ""
+		}
+		b.say("%-9s %s", name, line)
+	}
+}
+
+func (b *banner) identity() {
+	b.say("lobstah %s", version())
+	b.say("")
+	made := ""
+	if b.created {
+		made = "\nmade just now; the secret half is in " + b.home.Identity
+	}
+	b.row("key", "%s%s", b.id.ID(), made)
+}
+
+func (b *banner) engines(found *engines) {
+	for i, fact := range found.facts {
+		name := "engine"
+		if i > 0 {
+			name = ""
+		}
+		b.row(name, "%s", fact)
+	}
+	if !found.onlyDemo {
+		for _, line := range found.advice {
+			b.row("", "(%s)", line)
+		}
+		return
+	}
+	b.say("")
+	if len(found.advice) > 0 {
+		b.say("No engine with a model answers here:")
+		for _, line := range found.advice {
+			b.say("  %s", line)
+		}
+	} else {
+		b.say("No engine runs here. Any of these gets one:")
+		for _, line := range getEngine() {
+			b.say("  %s", line)
+		}
+	}
+	b.say("Until then the built-in demo model is served. It shows how everything works, but it")
+	b.say("only strings words together and answers nothing.")
+	b.say("")
+}
+
+func (b *banner) worker(at workerAddress, s servingSettings) {
+	base := strings.TrimPrefix(b.lock.Holder().Worker, "http://")
+	who := "this machine only"
+	if !loopbackHost(at.Host) {
+		who = "this machine and " + cli.Plural(len(b.allowed.Entries()), "allowed key")
+	}
+	if s.Open {
+		who = "everybody who can reach it"
+	}
+	b.row("worker", "%s, serves %s", base, who)
+	b.warnReach("worker", at.Host, s.Open)
+}
+
+func (b *banner) router(at routerAddress, address string) {
+	b.row("router", "%s/v1", address)
+	b.openRouter(at.Host)
+}
+
+// openRouter warns of a router that anybody may spend with.
+func (b *banner) openRouter(host string) {
+	if !loopbackHost(host) && len(b.keys) == 0 {
+		b.warn("whoever reaches %s can ask the pool in this machine's name; --api-key KEY makes clients show a key", host)
+	}
+}
+
+// check sends one real request the whole way and says how it went.
+func (b *banner) check(ctx context.Context, address string, skip bool) (model string) {
+	client := &apiClient{base: address}
+	if len(b.keys) > 0 {
+		client.key = b.keys[0]
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	models, err := client.models(ctx)
+	best, ok := bestModel(models)
+	switch {
+	case err != nil:
+		b.row("check", "FAILED: %v", err)
+		return ""
+	case !ok:
+		b.row("check", "not made: no model answers questions yet")
+		return ""
+	case skip:
+		return best.ID
+	}
+	done := b.Progress("checking the whole way with " + best.ID)
+	start := time.Now()
+	err = client.try(ctx, best.ID)
+	done()
+	style := b.Style(b.Out)
+	switch {
+	case err == nil:
+		b.row("check", "%s: %s answered through router and worker in %s", style.Green("ok"), best.ID, cli.Duration(time.Since(start)))
+	case ctx.Err() != nil:
+		b.row("check", "no answer from %s within %s; it may still be loading", best.ID, cli.Duration(checkPatience))
+	default:
+		b.row("check", "%s: %s", style.Red("FAILED"), cli.CleanLine(err.Error()))
+	}
+	return best.ID
+}
+
+// checkPatience is how long a model may take to load before the first answer.
+const checkPatience = 2 * time.Minute
+
+func (b *banner) next(address, model string) {
+	if model == "" {
+		model = "MODEL"
+	}
+	auth := ""
+	if len(b.keys) > 0 {
+		auth = " -H 'authorization: Bearer KEY'"
+	}
+	b.say("")
+	b.say("Ask it from another terminal:")
+	b.say(`  lobstah ask "why is the sky blue?"`)
+	b.say(`  curl %s/v1/chat/completions%s -d '{"model":"%s","messages":[{"role":"user","content":"hello"}]}'`, address, auth, model)
+	b.say("Any program that speaks OpenAI's API: base URL %s/v1%s", address, map[bool]string{true: "", false: ", any API key"}[len(b.keys) > 0])
+}
+
+func (b *banner) addMachine() {
+	b.say("")
+	b.say("Add a machine that lends to this one. On it:")
+	b.say("  lobstah allow %s", b.id.ID())
+	b.say("  lobstah up --worker-host 0.0.0.0")
+	b.say("It prints the line to type here, which is: lobstah peers add ITS-KEY ITS-ADDRESS")
+	b.say("")
+	b.say("Ctrl-C stops.")
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+type workerCommand struct {
+	Start workerStartCommand `cmd:"" help:"Serve this machine's models until it is stopped."`
+}
+
+type workerStartCommand struct {
+	workerAddress   `embed:""`
+	servingSettings `embed:""`
+	engineSettings  `embed:""`
+	processSettings `embed:""`
+}
+
+// Help is printed by --help.
+func (workerStartCommand) Help() string {
+	return `On this machine everybody may use it. Beyond, with --host, it serves the keys on
+the allow list, who prove themselves with each request, and nobody else.
+
+Examples:
+  lobstah worker start --host 0.0.0.0
+  lobstah worker start --host 192.168.1.5 --concurrency 4 --credit 1000000
+  lobstah worker start --engine demo --port 0`
+}
+
+func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
+	p, err := a.openProcess(ctx, "lobstah worker start", c.processSettings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	found, err := p.startEngines(ctx, c.engineSettings)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	b := &banner{process: p}
+	if found.onlyDemo {
+		b.engines(found)
+	}
+	base, err := p.serveWorker(c.workerAddress, c.servingSettings, found)
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
+	// The first words of these lines are the original's, for scripts.
+	p.say("lobstah-worker listening on %s", net.JoinHostPort(c.Host, port))
+	p.say("  identity: %s", p.home.Identity)
+	p.say("  lobstah:  %s", p.id.ID())
+	p.say("  engine:   %s", strings.Join(found.facts, "\n            "))
+	p.say("  tier:     %s", c.Tier)
+	p.say("  at once:  %s", fmt.Sprintf("%d, and %d may wait", c.Concurrency, c.Queue))
+	p.warnReach("worker", c.Host, c.Open)
+	p.say("Ctrl-C stops.")
+	return p.wait(ctx)
+}
