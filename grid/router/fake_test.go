@@ -253,6 +253,7 @@ func inWorld(t *testing.T, n int, configure func(*Config), test func(*testing.T,
 		for _, f := range w.workers {
 			f.way.CloseIdleConnections()
 		}
+		time.Sleep(time.Second) // net/http lingers on connections that it cut; virtual
 	})
 }
 
