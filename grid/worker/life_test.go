@@ -282,6 +282,30 @@ func TestClientLeaves(t *testing.T) {
 	})
 }
 
+// What the client may see goes out at once, also when something follows that it
+// may not see.
+func TestNothingIsHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		for _, hidden := range []string{": ping\n\n", sse(usageEvent), "data: {\"cho"} {
+			r, _ := http.NewRequestWithContext(ctx, "POST", w.url+chatPath, strings.NewReader(chatStreamBody))
+			go func() { (<-w.engine.calls).body <- sse(delta1) + hidden }()
+			start := time.Now()
+			resp, err := w.client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(sse(delta1)))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != sse(delta1) || time.Since(start) != 0 {
+				t.Errorf("before %q: got %q, %v after %s", hidden, got, err, time.Since(start))
+			}
+			resp.Body.Close()
+		}
+		cancel()
+	})
+}
+
 func TestSilentEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *Config) { c.Silence, c.AnswerTimeout = time.Minute, 3*time.Minute })

@@ -38,6 +38,7 @@ type reply struct {
 
 	status    int // as sent; 0 before
 	streaming bool
+	unsent    bool // written and not flushed
 	closed    bool // nothing may be written any more
 	first     time.Time
 
@@ -144,8 +145,8 @@ func (r *reply) answer(status int, contentType string, body []byte, s *receipt.S
 	return r.whole(status, contentType, body)
 }
 
-// event sends bytes of a stream, at once if flush is set.
-func (r *reply) event(raw []byte, flush bool) error {
+// event writes bytes of a stream; they leave with the next flush.
+func (r *reply) event(raw []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopBeat()
@@ -154,13 +155,20 @@ func (r *reply) event(raw []byte, flush bool) error {
 		r.first = time.Now()
 	}
 	r.extend()
-	if _, err := r.w.Write(raw); err != nil {
-		return err
+	r.unsent = true
+	_, err := r.w.Write(raw)
+	return err
+}
+
+// flush sends what was written.
+func (r *reply) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.unsent {
+		return nil
 	}
-	if flush {
-		return r.control.Flush()
-	}
-	return nil
+	r.unsent = false
+	return r.control.Flush()
 }
 
 // close makes sure that the timer writes no more.

@@ -89,7 +89,7 @@ func allowMethods(rw http.ResponseWriter, r *http.Request, d openai.Dialect, met
 func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dialect) {
 	j := &job{
 		w: w, id: receipt.NewJobID(), path: r.URL.Path, dialect: d,
-		arrived: time.Now(), reply: newReply(rw, d, w.config.WriteTimeout), ctx: r.Context(),
+		arrived: time.Now(), addr: remoteAddr(r), reply: newReply(rw, d, w.config.WriteTimeout), ctx: r.Context(),
 	}
 	rw.Header().Set(RequestIDHeader, j.id)
 	defer j.log(r)
@@ -99,7 +99,7 @@ func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dia
 		return
 	}
 	defer w.requests.Done()
-	defer func() { w.bodies.give(remoteAddr(r), j.held) }()
+	defer j.dropBody()
 	if fault := j.prepare(rw, r); fault != nil {
 		j.fail(fault)
 		return

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -38,7 +39,14 @@ func (j *job) stream(answer *engine.Answer) {
 			return
 		}
 		j.silence.Reset(j.w.config.Silence)
-		if e.Data != nil && !j.pass(e, !scanner.Buffered()) {
+		if e.Data != nil && !j.pass(e) {
+			return
+		}
+		if scanner.Buffered() {
+			continue // and flush them together
+		}
+		if err := j.reply.flush(); err != nil {
+			j.lost(err)
 			return
 		}
 	}
@@ -59,7 +67,7 @@ func (j *job) notStream(answer *engine.Answer) {
 }
 
 // pass sends one event on, and reports whether the stream goes on.
-func (j *job) pass(e openai.Event, flush bool) bool {
+func (j *job) pass(e openai.Event) bool {
 	usageOnly := j.meter.Event(e.Data)
 	if failure := j.meter.Failure; failure != nil {
 		j.engineEvent(e, failure)
@@ -68,17 +76,22 @@ func (j *job) pass(e openai.Event, flush bool) bool {
 	if usageOnly && !j.request.IncludeUsage {
 		return true
 	}
-	if err := j.reply.event(withoutReceipt(e), flush); err != nil {
-		j.cancel(errLeft)
-		j.broken(err)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			j.outcome = "client_stuck"
-		}
+	if err := j.reply.event(withoutReceipt(e)); err != nil {
+		j.lost(err)
 		return false
 	}
 	j.hash.Data(e.Data)
 	j.sent++
 	return true
+}
+
+// lost ends a stream whose client takes no more.
+func (j *job) lost(err error) {
+	j.cancel(errLeft)
+	j.broken(err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		j.outcome = "client_stuck"
+	}
 }
 
 // engineEvent ends a stream in which the engine reported a failure. Before the
@@ -91,7 +104,7 @@ func (j *job) engineEvent(e openai.Event, failure *openai.Error) {
 		return
 	}
 	j.outcome, j.fault = fault.Code, fault.Message
-	_ = j.reply.event(e.Raw, true) // if it cannot be told, the client sees no proper end
+	_ = j.reply.event(e.Raw) // if it cannot be told, the client sees no proper end
 }
 
 // endStream ends a stream whose engine sent its last event; done is the [DONE]
@@ -109,7 +122,7 @@ func (j *job) endStream(done []byte) {
 	if s != nil {
 		tail = append(tail, receipt.CommentPrefix+s.Text()+"\n\n"...)
 	}
-	if err := j.reply.event(append(tail, done...), true); err != nil {
+	if err := cmp.Or(j.reply.event(append(tail, done...)), j.reply.flush()); err != nil {
 		j.outcome = "client_left" // it has the whole answer; the receipt stands
 	}
 }
