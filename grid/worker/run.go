@@ -27,38 +27,6 @@ var (
 // maxAnswer caps a whole answer of the engine.
 const maxAnswer = 64 << 20
 
-// A job is one request on its way through the worker. One goroutine owns it.
-type job struct {
-	w        *Worker
-	id       string
-	path     string
-	dialect  openai.Dialect
-	request  *openai.Request
-	claim    claim
-	from     requester
-	bodyHash [32]byte
-	held     int64  // bytes of the body's budget
-	leave    func() // gives the slot on; once
-	model    grid.Model
-	call     engine.Call
-	streams  bool
-	reply    *reply
-
-	ctx     context.Context // ends when the client leaves, and with cancel
-	cancel  context.CancelCauseFunc
-	silence *time.Timer
-	meter   *openai.Meter
-	hash    receipt.StreamHash
-	sent    int // events
-
-	arrived time.Time // of the process's clock, for the log
-	begun   time.Time
-	started time.Time // of the worker's clock, for the receipt
-	outcome string    // code of what went wrong
-	fault   string
-	theirs  bool // it is in the engine's words
-}
-
 // passedHeaders go on to the engine.
 var passedHeaders = []string{"Anthropic-Version", "Anthropic-Beta", "Openai-Beta"}
 
@@ -118,6 +86,7 @@ func (j *job) run() {
 		return
 	}
 	defer answer.Body.Close()
+	j.dropBody() // a long stream does not hold it
 	if j.streams {
 		j.stream(answer)
 	} else {
