@@ -16,6 +16,7 @@ package llamaserver
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -134,7 +135,11 @@ func (e *Engine) Do(ctx context.Context, call engine.Call) (*engine.Answer, erro
 	if live == nil {
 		return nil, e.notReady()
 	}
-	return live.Do(ctx, call)
+	answer, err := live.Do(ctx, call)
+	if refusal, ok := errors.AsType[*openai.Error](err); ok && refusal.Code == openaiapi.Unreachable {
+		refusal.Message = e.Name() + " ended during this call; it is started again"
+	}
+	return answer, err
 }
 
 func (e *Engine) notReady() *openai.Error {

@@ -21,7 +21,10 @@ package openaiapi
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
+	"strings"
+	"unicode"
 
 	"lobstah/grid"
 )
@@ -62,7 +65,11 @@ func New(config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := newClient(base, config.Key, config.Transport)
+	key := strings.TrimSpace(config.Key) // a file's last line end, for example
+	if strings.ContainsFunc(key, unicode.IsControl) {
+		return nil, errors.New("engine key: it has a line break or control character in it")
+	}
+	client := newClient(base, key, config.Transport)
 	e := &Engine{
 		name:   cmp.Or(config.Name, cmp.Or(config.Kind, "openai api")+" at "+base.String()),
 		client: client,

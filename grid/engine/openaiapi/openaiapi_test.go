@@ -88,6 +88,16 @@ func TestParseBase(t *testing.T) {
 	}
 }
 
+func TestNewChecksTheKey(t *testing.T) {
+	if _, err := New(Config{BaseURL: "h", Key: "secret\r\nX-Evil: 1"}); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("a key of two lines: %v; want an error that does not tell it", err)
+	}
+	e, err := New(Config{BaseURL: "h", Key: " secret\n"})
+	if err != nil || e.client.key != "secret" {
+		t.Errorf("a key from a file: %q, %v", e.client.key, err)
+	}
+}
+
 // The lists are recorded from llama-server, and written after the documents of
 // the engines that cannot be run here.
 func TestModels(t *testing.T) {
