@@ -25,7 +25,7 @@ func askCommand() interp.Command {
 	}
 }
 
-const defaultAskSchema = `{"type":"object","properties":{"decision":{"type":"string","enum":["approve","reject","redraft"]},"feedback":{"type":"string","description":"What to do differently"}},"required":["decision"]}`
+const defaultAskSchema = `{"type":"object","properties":{"decision":{"type":"string","enum":["approve","reject","redraft"]},"feedback":{"type":"string","description":"Feedback for redraft"}},"required":["decision"]}`
 
 func ask(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	question, check, err := question(call)

@@ -97,7 +97,7 @@ func (w *world) process(after time.Duration, stats map[string]int, args ...strin
 	for k, v := range w.vars {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	cmd.Env = append(cmd.Env, "WORKFLOW_TEST_MAIN=1")
+	cmd.Env = append(cmd.Env, "WORKFLOW_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0") // the race detector would sleep at the end
 	cmd.Dir = w.dir
 	var out bytes.Buffer
 	cmd.Stdout = &out

@@ -234,7 +234,7 @@ func decodeLoop(n *node) *Loop {
 
 func decodeGate(n *node) *Gate {
 	g := &Gate{Items: value.Undefined}
-	if s, ok := n.value.AsString(); ok && s != "required" {
+	if s, ok := n.value.AsString(); ok && !strings.EqualFold(s, "required") {
 		g.Prompt = s
 	}
 	if !n.isObject() {

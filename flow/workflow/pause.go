@@ -79,7 +79,10 @@ func (r *runner) pauseInPipeline(ctx context.Context, s *Step, pause *interp.Sus
 	if err != nil {
 		return nil, err
 	}
-	sc := r.scope()
+	pipeline, err := syntax.Parse(r.scope().fill(s.Text))
+	if err != nil {
+		return nil, err
+	}
 	doc := r.document(r.next)
 	doc.Set("inputStepId", value.String(s.ID))
 	doc.Set("inputKind", value.String("pipeline_command"))
@@ -88,8 +91,8 @@ func (r *runner) pauseInPipeline(ctx context.Context, s *Step, pause *interp.Sus
 		doc.Set("inputSubject", req.Subject)
 	}
 	doc.Set("pipelineInput", value.Record(
-		value.F("pipeline", value.String(sc.fill(s.Text))), value.F("stage", value.Int(pause.Stage)), value.F("items", value.List(pause.Items...)),
-		value.F("when", orNull(s.When)), value.F("commandInput", pause.CommandInput()),
+		value.F("pipeline", pipeline.Value()), value.F("resumeAtIndex", value.Int(pause.Stage)), value.F("items", value.List(pause.Items...)),
+		value.F("commandInput", pause.CommandInput()),
 	))
 	return r.pause(ctx, NeedsInput, request, doc)
 }
@@ -104,34 +107,36 @@ func orNull(v value.Value) value.Value {
 // replay is the answer to a question within a pipeline step.
 type replay struct {
 	step     string
-	pipeline string // with its references filled in
+	pipeline value.Value // as it was parsed when it asked
 	stage    int
 	items    []value.Value
-	when     value.Value
 	response value.Value
 }
 
-// apply makes the step's pipeline go on from the stage that asked. The step must be what it was when it asked.
-func (p *replay) apply(s *Step, filled string, now syntax.Pipeline, opts *interp.Options) (syntax.Pipeline, error) {
-	if err := p.unchanged(s, filled); err != nil {
-		return now, fatal{err}
+// apply makes the step's pipeline go on from the stage that asked. The pipeline must be what it was when it asked.
+func (p *replay) apply(now syntax.Pipeline, opts *interp.Options) (syntax.Pipeline, error) {
+	if !value.Same(now.Value(), p.pipeline) {
+		return now, fatal{plainError("workflow pipeline changed since input request")}
 	}
 	if p.stage < 0 || p.stage >= len(now.Stages) {
 		return now, fatal{errInvalidState}
 	}
 	opts.Input = interp.Items(p.items...)
 	opts.Response = p.response
-	return syntax.Pipeline{Stages: now.Stages[p.stage:]}, nil
+	return now.From(p.stage), nil
 }
 
-func (p *replay) unchanged(s *Step, filled string) error {
-	switch {
-	case s.ID != p.step || s.Kind != Pipeline:
+// unchanged checks that the step which asked is still there and would still run.
+func (p *replay) unchanged(f *File, next int, sc scope) error {
+	if next >= len(f.Steps) || f.Steps[next].ID != p.step || f.Steps[next].Kind != Pipeline {
 		return plainError("workflow input step changed since input request")
-	case filled != p.pipeline:
+	}
+	if ok, err := sc.allows(f.Steps[next].When); err != nil || !ok {
+		return plainError("workflow input step condition changed since input request")
+	}
+	text, err := syntax.Parse(sc.fill(f.Steps[next].Text))
+	if err != nil || !value.Same(text.Value(), p.pipeline) {
 		return plainError("workflow pipeline changed since input request")
-	case !value.Same(orNull(s.When), p.when):
-		return plainError("workflow condition changed since input request")
 	}
 	return nil
 }

@@ -101,9 +101,6 @@ func (p *paused) accepts(a Answer) error {
 		return nil
 	}
 	if fault := checkResponse(p.doc.Field("inputSchema"), a.Response); fault != "" {
-		if value.Text(p.doc.Field("inputKind")) == "pipeline_command" {
-			return Refusal("pipeline input response failed schema validation at " + fault)
-		}
 		return Refusal("Workflow input step " + p.input + " response failed schema validation at " + fault)
 	}
 	return nil
@@ -230,16 +227,19 @@ func (p *paused) runner(opts Options) (*runner, error) {
 
 // pipelineChanged is the fault of a question whose step is no longer the same, which has words of its own.
 func (p *paused) pipelineChanged(f *File) error {
-	if value.Text(p.doc.Field("inputKind")) != "pipeline_command" || p.next >= len(f.Steps) {
+	if !p.isPipelineQuestion() {
 		return nil
 	}
 	done := &results{}
 	for id, v := range p.steps.All() {
 		done.set(id, v)
 	}
-	sc := scope{p.args, done}
-	s := f.Steps[p.next]
-	return p.replay(value.Undefined).unchanged(s, sc.fill(s.Text))
+	return p.replay(value.Undefined).unchanged(f, p.next, scope{p.args, done})
+}
+
+func (p *paused) isPipelineQuestion() bool {
+	kind, _ := p.doc.Field("inputKind").AsString()
+	return kind == "pipeline_command"
 }
 
 // restore takes up results, the place of the last one, and what was spent.
@@ -259,9 +259,9 @@ func (p *paused) restore(r *runner, f *File) {
 // answer puts the person's answer where the run goes on.
 func (p *paused) answer(r *runner, a Answer) error {
 	switch {
-	case value.Text(p.doc.Field("inputKind")) == "pipeline_command":
+	case p.isPipelineQuestion():
 		r.replay = p.replay(a.Response)
-		return nil
+		return p.pipelineChanged(r.file)
 	case p.input != "":
 		subject := p.doc.Field("inputSubject")
 		r.done.set(p.input, answered(p.input, orNull(subject), a.Response))
@@ -290,9 +290,6 @@ func (p *paused) answer(r *runner, a Answer) error {
 func (p *paused) replay(response value.Value) *replay {
 	in := p.doc.Field("pipelineInput")
 	items, _ := in.Field("items").AsList()
-	stage, _ := in.Field("stage").AsNumber()
-	pipeline, _ := in.Field("pipeline").AsString()
-	return &replay{
-		step: p.input, pipeline: pipeline, stage: int(min(max(stage, -1), math.MaxInt32)), items: items, when: orNull(in.Field("when")), response: response,
-	}
+	stage, _ := in.Field("resumeAtIndex").AsNumber()
+	return &replay{step: p.input, pipeline: in.Field("pipeline"), stage: int(min(max(stage, -1), math.MaxInt32)), items: items, response: response}
 }

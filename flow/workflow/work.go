@@ -136,8 +136,7 @@ func asJSON(text string) (value.Value, bool) {
 }
 
 func (w job) pipeline(ctx context.Context, s *Step) (value.Value, error) {
-	text := w.scope.fill(s.Text)
-	p, err := syntax.Parse(text)
+	p, err := syntax.Parse(w.scope.fill(s.Text))
 	if err != nil {
 		return value.Undefined, plainError("Workflow step " + s.ID + " pipeline parse failed: " + err.Error())
 	}
@@ -147,7 +146,7 @@ func (w job) pipeline(ctx context.Context, s *Step) (value.Value, error) {
 	}
 	opts := interp.Options{Input: asItems(in), BeforeUnsafe: func() error { return w.runner.claim.beforeEffect(ctx) }}
 	if w.canAsk && w.runner.replay != nil {
-		if p, err = w.runner.replay.apply(s, text, p, &opts); err != nil {
+		if p, err = w.runner.replay.apply(p, &opts); err != nil {
 			return value.Undefined, err
 		}
 		defer func() { w.runner.replay = nil }()
