@@ -110,7 +110,8 @@ func Same(a, b Value) bool {
 	case KindBool:
 		return a.num == b.num
 	case KindNumber:
-		return a.num == b.num || (math.IsNaN(ToNumber(a)) && math.IsNaN(ToNumber(b)))
+		x, y := ToNumber(a), ToNumber(b)
+		return x == y || (math.IsNaN(x) && math.IsNaN(y))
 	case KindString:
 		return Text(a) == Text(b)
 	case KindList:

@@ -157,17 +157,34 @@ func ParseFloat(s string) float64 {
 
 // Fixed is JavaScript's f.toFixed(digits): a tie goes away from zero.
 func Fixed(f float64, digits int) string {
-	if f != f || math.Abs(f) >= 1e21 {
+	switch {
+	case f != f || math.Abs(f) >= 1e21:
 		return FormatNumber(f)
+	case f == 0:
+		f = 0 // -0 has no sign here
 	}
-	s := strconv.FormatFloat(f, 'f', digits, 64)
 	if long := strconv.FormatFloat(f, 'f', digits+1, 64); strings.HasSuffix(long, "5") && isExact(f, long) {
-		s = strconv.FormatFloat(math.Nextafter(f, math.Copysign(math.Inf(1), f)), 'f', digits, 64)
+		return roundUp(strings.TrimSuffix(long, "5"))
 	}
-	if f == 0 || (f < 0 && strings.Trim(s, "-0.") == "" && f > -1e-300) {
-		return strings.TrimPrefix(s, "-")
+	return strconv.FormatFloat(f, 'f', digits, 64)
+}
+
+// roundUp adds one to the last digit of a decimal, away from zero. A point at its end is dropped.
+func roundUp(text string) string {
+	text = strings.TrimSuffix(text, ".")
+	digits := []byte(text)
+	for i := len(digits) - 1; i >= 0; i-- {
+		switch c := digits[i]; {
+		case c >= '0' && c < '9':
+			digits[i]++
+			return string(digits)
+		case c == '9':
+			digits[i] = '0'
+		case c == '-':
+			return "-1" + string(digits[1:])
+		}
 	}
-	return s
+	return "1" + string(digits)
 }
 
 func isExact(f float64, text string) bool {

@@ -1,0 +1,67 @@
+package filter
+
+import (
+	"strings"
+	"testing"
+
+	"lobstah/flow/value"
+)
+
+func TestRender(t *testing.T) {
+	t.Parallel()
+	item, err := value.Parse(`{"s":" Hi there ","n":3.14159,"z":0,"l":["a",null,"b"],"o":{"k":"v"},"e":"","csv":"x;y","iso":"2024-02-29T12:34:56.789Z","t":true}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ text, want string }{
+		{"{{s | trim | upper}}!", "HI THERE!"}, {"{{ o.k }}{{o}}{{missing}}{{t}}", `v{"k":"v"}true`}, {"{{}} {i} {{{s}}}", "{{}} {i} }"},
+		{"{{l | join}}", "a, , b"}, {"{{l | length}}{{s | length}}{{n | length}}", "3100"}, {"{{l.1}}{{l.length}}", "3"},
+		{"{{s | trim | truncate 2}}", "Hi..."}, {"{{s | truncate 2x}}", " H..."}, {"{{s | trim | replace i '$&$&'}}", "Hii there"}, {`{{csv | split ";" | last}}`, "y"},
+		{`{{csv | replace ";" "|"}}`, "x|y"}, {"{{e | default none}}{{z | default x}}", "none0"}, {"{{n | round 2}} {{n | round}}", "3.14 3"}, {"{{s | round}}", " Hi there "},
+		{"{{iso | date YYYY/MM/DD}}", "2024/02/29"}, {"{{iso | date 'YYYY YYYY'}}", "2024 YYYY"}, {"{{z | date}}", "1970-01-01T00:00:00.000Z"}, {"{{s | trim | date}}", "Hi there"},
+		{"{{csv | replace '' -}}", "-x-;-y-"}, {"{{o | json}}", "{\n  \"k\": \"v\"\n}"}, {"{{s | first}}{{l | first}}", " Hi there a"},
+	}
+	for _, tt := range tests {
+		if got, err := Render(tt.text, item); err != nil || got != tt.want {
+			t.Errorf("%s: got %q, %v, want %q", tt.text, got, err, tt.want)
+		}
+	}
+	for _, bad := range []string{"{{s | nope}}", "{{s | Upper}}", "{{s |}}"} {
+		if got, err := Render(bad, item); err == nil || !strings.HasPrefix(err.Error(), "Unknown template filter: ") {
+			t.Errorf("%s: got %q, %v, want an unknown filter", bad, got, err)
+		}
+	}
+}
+
+func TestDates(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		"2024-01": "2024-01-01T00:00:00.000Z", "2024-02-30": "2024-03-01T00:00:00.000Z", "2024-01-05T24:00:00Z": "2024-01-06T00:00:00.000Z", "2024-01-05T10:00+02:00": "2024-01-05T08:00:00.000Z",
+		"Fri Jan 05 2024 10:20:30 GMT+0200 (EET)": "2024-01-05T08:20:30.000Z", "Fri, 05 Jan 2024 10:20:30 GMT": "2024-01-05T10:20:30.000Z", "Jan 5 2024 10:20 PST": "2024-01-05T18:20:00.000Z",
+		"05 January 2024 10:20 UTC": "2024-01-05T10:20:00.000Z", "+002024-01-05T00:00:00Z": "2024-01-05T00:00:00.000Z", "2024-13-01": "2024-13-01", "": "", "tomorrow": "tomorrow",
+		"1700000000123": "2023-11-14T22:13:20.123Z", "1000000000000000000": "1000000000000000000",
+	}
+	for in, want := range tests {
+		got, err := Apply(value.String(in), "date")
+		if err != nil || value.Text(got) != want {
+			t.Errorf("%q: got %q, %v, want %q", in, value.Text(got), err, want)
+		}
+	}
+}
+
+func FuzzRender(f *testing.F) {
+	f.Add("{{a | replace 'x' '$&' | split | join '-'}}", `{"a":"xyx"}`)
+	f.Add("{{. | date 'YYYY' | round 3}}", `1e12`)
+	f.Add("{{a.b.c | truncate -1 | last}}", `{"a":{"b":[1]}}`)
+	f.Fuzz(func(t *testing.T, text, doc string) {
+		item, err := value.Parse(doc)
+		if err != nil {
+			return
+		}
+		first, err := Render(text, item)
+		second, again := Render(text, item)
+		if first != second || (err == nil) != (again == nil) {
+			t.Errorf("rendering %q twice: %q (%v) and %q (%v)", text, first, err, second, again)
+		}
+	})
+}
