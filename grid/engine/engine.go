@@ -39,6 +39,7 @@ type Call struct {
 	Path   string      // such as /v1/chat/completions
 	Header http.Header // content-type and dialect headers (anthropic-version); nil is fine
 	Body   []byte
+	Model  string // that Body names, for adapters to read without parsing it; empty: not told
 }
 
 // An Answer is what came back, untouched.

@@ -51,7 +51,7 @@ func (j *job) prepareCall(r *http.Request) {
 			header[name] = v
 		}
 	}
-	j.call = engine.Call{Path: j.path, Header: header, Body: body}
+	j.call = engine.Call{Path: j.path, Header: header, Body: body, Model: q.Model}
 }
 
 func quote(s string) []byte {

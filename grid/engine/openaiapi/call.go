@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -28,7 +29,7 @@ func (e *Engine) Do(ctx context.Context, call engine.Call) (*engine.Answer, erro
 			Message: "there is nothing at this path",
 		}
 	}
-	body, err := e.addressed(ctx, call.Body)
+	body, err := e.addressed(ctx, call)
 	if err != nil {
 		return nil, err
 	}
@@ -45,26 +46,39 @@ func (e *Engine) Do(ctx context.Context, call engine.Call) (*engine.Answer, erro
 }
 
 // addressed returns the body for the engine: as it came, but for the model's
-// name where the engine calls it otherwise.
-func (e *Engine) addressed(ctx context.Context, body []byte) ([]byte, error) {
-	request, err := openai.ParseRequest(body)
-	if err != nil {
-		return nil, err
+// name where the engine calls it otherwise. A long prompt takes milliseconds to
+// parse, so that is done only then, or when the call does not tell its model.
+func (e *Engine) addressed(ctx context.Context, call engine.Call) ([]byte, error) {
+	name := call.Model
+	if name == "" {
+		request, err := openai.ParseRequest(call.Body)
+		if err != nil {
+			return nil, err
+		}
+		name = request.Model
 	}
-	entry, err := e.catalog.find(ctx, request.Model)
+	entry, err := e.catalog.find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	wire := entry.Wire
-	if wire == "" && request.Model != entry.ID && entry.Serves(request.Model) {
+	if wire == "" && name != entry.ID && entry.Serves(name) {
 		wire = entry.ID // the request named a digest too
 	}
-	if wire == "" || wire == request.Model {
-		return body, nil
+	if wire == "" || wire == name {
+		return call.Body, nil
 	}
-	name, err := json.Marshal(wire)
+	return renamed(call.Body, wire)
+}
+
+func renamed(body []byte, model string) ([]byte, error) {
+	request, err := openai.ParseRequest(body)
 	if err != nil {
 		return nil, err
+	}
+	name, err := json.Marshal(model)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a model's name: %w", err)
 	}
 	return request.With("model", name), nil
 }

@@ -215,14 +215,20 @@ func TestDoNamesTheModelAsTheEngineDoes(t *testing.T) {
 		{Config{BaseURL: url, List: withDigest}, `{"x":1.0, "model":"m@` + digest + `"}`, `{"x":1.0, "model":"m"}`},
 		{Config{BaseURL: url, List: withDigest}, `{"model": "also"}`, `{"model": "also"}`},
 	} {
-		answer, err := newEngine(t, test.config).Do(t.Context(), engine.Call{Path: "/v1/completions", Body: []byte(test.sent)})
+		request, err := openai.ParseRequest([]byte(test.sent))
 		if err != nil {
-			t.Errorf("%s: %v", test.sent, err)
-			continue
+			t.Fatal(err)
 		}
-		answer.Body.Close()
-		if body != test.want {
-			t.Errorf("the engine got %s; want %s", body, test.want)
+		for _, told := range []string{"", request.Model} {
+			answer, err := newEngine(t, test.config).Do(t.Context(), engine.Call{Path: "/v1/completions", Body: request.Body, Model: told})
+			if err != nil {
+				t.Errorf("%s: %v", test.sent, err)
+				continue
+			}
+			answer.Body.Close()
+			if body != test.want {
+				t.Errorf("the engine got %s; want %s", body, test.want)
+			}
 		}
 	}
 }

@@ -114,15 +114,18 @@ func merge(lists [][]grid.Model) []grid.Model {
 // that cannot serve it. The last refusal is the answer when all refuse; a 404
 // counts only when there is no other.
 func (p *Pool) Do(ctx context.Context, call engine.Call) (*engine.Answer, error) {
-	request, err := openai.ParseRequest(call.Body)
-	if err != nil {
-		return nil, err
+	if call.Model == "" {
+		request, err := openai.ParseRequest(call.Body)
+		if err != nil {
+			return nil, err
+		}
+		call.Model = request.Model
 	}
 	refusal := error(&openai.Error{
 		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
-		Message: fmt.Sprintf("no engine here serves the model %.100q", request.Model),
+		Message: fmt.Sprintf("no engine here serves the model %.100q", call.Model),
 	})
-	for _, m := range p.order(ctx, request.Model) {
+	for _, m := range p.order(ctx, call.Model) {
 		answer, err := m.do(ctx, call)
 		if err == nil {
 			return answer, nil
