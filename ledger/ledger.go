@@ -103,7 +103,7 @@ func CheckSide(owner key.ID, side Side, r *receipt.Receipt) error {
 
 // An Entry is one receipt as the ledger holds it.
 type Entry struct {
-	Seq      int64 // from 1 without gaps; leaf Seq-1 of the tree
+	Seq      int64 // from 1 without gaps, so the newest's is their number; leaf Seq-1 of the tree
 	Side     Side
 	Signed   *receipt.Signed
 	Imported bool      // came in by Import, so it gives no credit
@@ -154,6 +154,9 @@ type Ledger interface {
 	Available(ctx context.Context, requester key.ID) (int64, error)
 	// Bound reports whether worker ever gave us a bound receipt.
 	Bound(ctx context.Context, worker key.ID) (bool, error)
+
+	// Recent, List and Since leave out entries whose text was altered since
+	// they were kept: a gap in Seq. Verify names them.
 
 	// Recent returns the newest entries, newest first.
 	Recent(ctx context.Context, limit int) ([]Entry, error)

@@ -267,6 +267,36 @@ func TestTampered(t *testing.T) {
 	}
 }
 
+// TestAltered lists around an entry that is no longer genuine, and goes on
+// appending: one bad entry must not stop a machine.
+func TestAltered(t *testing.T) {
+	t.Parallel()
+	path, pair := book(t, 10)
+	execute(t, path, `UPDATE envelope SET body = cast(replace(body, '"outputTokens":2', '"outputTokens":3') AS BLOB) WHERE seq = 8`)
+	l, err := sqlite.Open(t.Context(), path, pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(t.Context(), ledger.Worker, ledgertest.Receipt(t, pair, receipt.Anonymous, 1, 1, nil)); err != nil {
+		t.Errorf("Append: %v", err)
+	}
+	list, err := l.List(t.Context(), ledger.Filter{AfterSeq: 6, Ascending: true})
+	var got []int64
+	for _, e := range list {
+		got = append(got, e.Seq)
+	}
+	if want := []int64{7, 9, 10, 11}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("List: entries %v, %v; want %v", got, err, want)
+	}
+	report, err := l.Verify(t.Context())
+	if err != nil || report.OK() || report.Faults[0].Seq != 8 {
+		t.Errorf("Verify: %v, %v; want entry 8", report.Faults, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefusedFiles(t *testing.T) {
 	t.Parallel()
 	path, pair := book(t, 10)

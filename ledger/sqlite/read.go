@@ -129,8 +129,8 @@ func (l *Ledger) List(ctx context.Context, f ledger.Filter) ([]ledger.Entry, err
 	return l.entries(ctx, strings.Join(where, " AND ")+order, append(args, ledger.Clamp(f.Limit))...)
 }
 
-// entries returns the entries after a WHERE; each is verified again, since the
-// file may have been changed by others.
+// entries returns the entries after a WHERE. Each is verified again, since the
+// file may have been changed by others, and left out when it does not hold.
 func (l *Ledger) entries(ctx context.Context, where string, args ...any) (list []ledger.Entry, err error) {
 	rows, err := l.read.QueryContext(ctx, "SELECT e.seq, e.side, e.imported, e.at, v.body FROM entry e JOIN envelope v USING (seq) WHERE "+where, args...)
 	if err != nil {
@@ -145,10 +145,9 @@ func (l *Ledger) entries(ctx context.Context, where string, args ...any) (list [
 			return nil, l.explain("read", err)
 		}
 		e.At = time.UnixMilli(at).UTC()
-		if e.Signed, err = receipt.Open(body); err != nil {
-			return nil, l.explain("read", fmt.Errorf("%w: entry %d: %w", ledger.ErrDamaged, e.Seq, err))
+		if e.Signed, err = receipt.Open(body); err == nil {
+			list = append(list, e)
 		}
-		list = append(list, e)
 	}
 	return list, l.explain("read", rows.Err())
 }

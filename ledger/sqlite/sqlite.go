@@ -60,7 +60,7 @@ func Open(ctx context.Context, path string, pair key.Pair) (*Ledger, error) {
 	if err := l.prepare(ctx); err != nil {
 		return nil, l.explain("open", err)
 	}
-	l.read = openDB(path, readers, "mode=rw", "query_only(1)", "cache_size(-2048)")
+	l.read = openDB(path, readers, "mode=rw", "query_only(1)", "cache_size(-1024)")
 	// The writer's first step would change another program's file.
 	_, err := schemaVersion(ctx, l.read)
 	if err == nil {
