@@ -10,11 +10,11 @@ import (
 func TestElements(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string][]string{
-		`[]`:  nil,
-		`[ ]`: nil,
+		`[]`:                                  nil,
+		`[ ]`:                                 nil,
 		` [ {"a":[1,2]} , "x,]\"" ,3,null ] `: {`{"a":[1,2]}`, `"x,]\""`, `3`, `null`},
-		`"text"`: nil,
-		``:       nil,
+		`"text"`:                              nil,
+		``:                                    nil,
 	} {
 		var got []string
 		for e := range openai.Elements([]byte(raw)) {

@@ -28,8 +28,9 @@ type member struct {
 // that says what is wrong and where. A member that occurs twice counts by its
 // last value, as engines read it.
 func ParseRequest(body []byte) (*Request, error) {
-	if err := json.Unmarshal(body, &struct{}{}); err != nil {
-		return nil, badRequest("", "the body is not a JSON object: %s", describe(err))
+	// Decoding into nothing would read a long conversation twice.
+	if i := skipSpace(body, 0); i == len(body) || body[i] != '{' || !json.Valid(body) {
+		return nil, badRequest("", "the body is not a JSON object: %s", describe(json.Unmarshal(body, &struct{}{})))
 	}
 	r := &Request{Body: body, members: scanMembers(body)}
 	if err := r.read("model", &r.Model); err != nil {
@@ -126,7 +127,7 @@ func describe(err error) string {
 	if e, ok := err.(*json.SyntaxError); ok {
 		return fmt.Sprintf("%v at byte %d", e, e.Offset)
 	}
-	if _, ok := err.(*json.UnmarshalTypeError); ok {
+	if _, ok := err.(*json.UnmarshalTypeError); ok || err == nil { // null decodes into anything
 		return "it is another kind of value"
 	}
 	return err.Error()

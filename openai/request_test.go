@@ -27,7 +27,7 @@ func TestParseRequest(t *testing.T) {
 
 func TestParseRequestRefuses(t *testing.T) {
 	for body, param := range map[string]string{
-		``: "", `{`: "", `[]`: "", `null`: "model", `"x"`: "", `{}`: "model", `{"model":""}`: "model", `{"model":5}`: "model",
+		``: "", `{`: "", `[]`: "", `null`: "", `"x"`: "", `{}`: "model", `{"model":""}`: "model", `{"model":5}`: "model",
 		`{"Model":"m"}`: "model", `{"model":null}`: "model", `{"model":"m","stream":"yes"}`: "stream", `{"model":"m"} x`: "",
 		`{"model":"m","stream_options":[]}`: "stream_options", "{\"model\":\"m\xff": "",
 	} {
