@@ -71,6 +71,7 @@ func (c *allowAddCommand) Run(ctx context.Context, a *app) error {
 		word = "already allowed; now as"
 	}
 	a.say("%s %s", word, e.Name())
+	a.sayLive(done)
 	return nil
 }
 
@@ -126,7 +127,8 @@ func (c *allowRemoveCommand) Run(ctx context.Context, a *app) error {
 	if len(done.Removed) == 0 {
 		return cli.Hintf(fmt.Errorf("the key %s was not allowed", id), "lobstah allow list prints who is")
 	}
-	a.say("removed %s; answers that run now are finished", done.Removed[0])
+	a.say("removed %s", done.Removed[0])
+	a.sayLive(done)
 	return nil
 }
 

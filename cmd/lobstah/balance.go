@@ -65,7 +65,7 @@ func (a *app) printBalance(s ledger.Summary) error {
 	facts.Row("earned", cli.Count(s.Self.Earned)+" tokens, served to others")
 	facts.Row("spent", cli.Count(s.Self.Spent)+" tokens, served by others")
 	facts.Row("net", cli.Signed(s.Self.Net())+" tokens")
-	facts.Row("available", cli.Count(s.Self.Available())+" tokens with a stranger: "+cli.Count(ledger.Allowance)+" and net")
+	facts.Row("available", cli.Count(s.Self.Available())+" tokens with a worker that serves strangers ("+cli.Count(ledger.Allowance)+" plus net)")
 	if own := s.Self.SelfServed; own.Served > 0 {
 		facts.Row("to itself", cli.Count(own.Earned)+" tokens in "+cli.Plural(own.Served, "receipt")+"; nothing is owed")
 	}

@@ -109,11 +109,15 @@ func (b workerBook) Since(ctx context.Context, requester key.ID, after int64, li
 type routerBook struct{ *sqlite.Ledger }
 
 func (b routerBook) Append(ctx context.Context, s *receipt.Signed) error {
-	err := b.Ledger.Append(ctx, ledger.Requester, s)
-	if errors.Is(err, ledger.ErrDuplicate) {
-		return errors.Join(router.ErrKnown, err)
+	// What this machine served to itself its worker has kept already.
+	err := b.Ledger.Append(ctx, ledger.SideOf(b.Owner(), &s.Receipt), s)
+	switch {
+	case !errors.Is(err, ledger.ErrDuplicate):
+		return err
+	case s.SelfServed():
+		return nil
 	}
-	return err
+	return fmt.Errorf("%w: %w", router.ErrKnown, err)
 }
 
 func (b routerBook) Balances(ctx context.Context) (router.Balances, error) {
@@ -155,6 +159,8 @@ func balance(a ledger.Account) router.Balance {
 	}
 }
 
+const ownName = "this machine"
+
 // names knows what the user calls keys.
 type names map[string]string
 
@@ -162,8 +168,8 @@ type names map[string]string
 // none; who needs them says so.
 func (a *app) names() names {
 	n := names{}
-	if id, err := key.Load(a.home.Identity); err == nil {
-		n[id.ID().String()] = "this machine"
+	if id, known := a.ownID(); known {
+		n[id.String()] = ownName
 	}
 	if list, err := allow.Read(a.home.Allow); err == nil {
 		for _, e := range list {
@@ -190,10 +196,14 @@ func (n names) of(text string) string {
 	if err != nil {
 		return text // anonymous
 	}
-	if label := n[text]; label != "" {
+	switch label := n[text]; label {
+	case ownName:
+		return label
+	case "":
+		return id.Short()
+	default:
 		return label + " (" + id.Short() + ")"
 	}
-	return id.Short()
 }
 
 // json prints v for programs.

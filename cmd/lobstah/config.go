@@ -101,6 +101,8 @@ func (a *app) settings(ctx *kong.Context) []setting {
 // shown is a flag's value, unless it is a secret.
 func shown(flag *kong.Flag) any {
 	switch {
+	case flag.Target.Type() == reflect.TypeFor[[]int]():
+		return strings.Split(strings.Trim(fmt.Sprint(flag.Target), "[]"), " ")
 	case strings.Contains(flag.Name, "key") && flag.Target.IsZero():
 		return "not set"
 	case strings.Contains(flag.Name, "key"):

@@ -144,11 +144,11 @@ func (d *demo) askOnce(ctx context.Context, address string) (*receipt.Signed, er
 	}
 	d.say("  ben$ lobstah ask %q", d.question)
 	d.say("")
-	fmt.Fprint(d.Out, "  ")
 	got, err := client.stream(ctx, chatRequest{Model: model, Messages: []message{{"user", d.question}}, MaxTokens: 60}, func(piece string) {
 		fmt.Fprint(d.Out, cli.Clean(piece))
 	})
 	d.say("")
+
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (d *demo) compare(ctx context.Context, s *receipt.Signed) error {
 	}
 	d.say("")
 	d.say("Both were verified: every receipt, the sums, and the signed tree over them, which")
-	d.say("shows later that nothing was taken out. That is all; nothing of it is left behind.")
+	d.say("shows later that nothing was taken out.")
 	d.say("")
 	d.say("Now with your own machines: lobstah up")
 	return nil

@@ -42,6 +42,13 @@ func (a *app) lists() (lists, error) {
 	return fileLists{a.home}, nil
 }
 
+// sayLive says when a change counts at once.
+func (a *app) sayLive(c change) {
+	if c.Live {
+		a.note("What runs here has taken it in.")
+	}
+}
+
 // fileLists changes the files, one command at a time.
 type fileLists struct{ home home.Home }
 

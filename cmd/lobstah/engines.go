@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -75,7 +77,7 @@ func (a *app) findEngines(ctx context.Context, s engineSettings) (*engines, erro
 		var err error
 		switch name {
 		case engineAuto:
-			a.detect(ctx, found, s.EngineKey)
+			a.detect(ctx, found, s)
 		case engineDemo:
 			err = found.addDemo()
 		default:
@@ -106,9 +108,13 @@ func (e *engines) answers(ctx context.Context) bool {
 
 // detect looks for engines on this machine. Those without a model yet are taken
 // too, so that one that is pulled later is served without a restart.
-func (a *app) detect(ctx context.Context, found *engines, key string) {
+func (a *app) detect(ctx context.Context, found *engines, s engineSettings) {
+	at := make([]string, len(s.EnginePorts)) // not nil: no port is no port
+	for i, port := range s.EnginePorts {
+		at[i] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
 	done := a.Progress("looking for engines on this machine")
-	findings := detect.Look(ctx, detect.Config{OllamaHost: a.Getenv("OLLAMA_HOST"), Key: key})
+	findings := detect.Look(ctx, detect.Config{OllamaHost: a.Getenv("OLLAMA_HOST"), Addresses: at, Key: s.EngineKey})
 	done()
 	for _, f := range findings {
 		if f.Engine != nil {

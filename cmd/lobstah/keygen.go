@@ -62,6 +62,15 @@ func (a *app) identity() (id key.Identity, created bool, err error) {
 	return id, created, err
 }
 
+// ownID is this machine's key, if it has a sound one.
+func (a *app) ownID() (id key.ID, known bool) {
+	own, err := key.Load(a.home.Identity)
+	if err != nil {
+		return id, false // whoever needs the identity says what is wrong with it
+	}
+	return own.ID(), true
+}
+
 // setAside renames the identity and its ledger, which belong together.
 func (a *app) setAside() error {
 	lock, err := a.lock("lobstah keygen")
@@ -70,8 +79,8 @@ func (a *app) setAside() error {
 	}
 	defer lock.Unlock()
 	suffix := ".old"
-	if id, err := key.Load(a.home.Identity); err == nil {
-		suffix = "." + id.ID().Short()
+	if id, known := a.ownID(); known {
+		suffix = "." + id.Short()
 	}
 	for _, path := range []string{a.home.Identity, a.home.Ledger, a.home.Ledger + "-wal", a.home.Ledger + "-shm"} {
 		kept, err := rename(path, suffix)

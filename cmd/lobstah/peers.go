@@ -45,8 +45,8 @@ func (c *peersAddCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	own, err := key.Load(a.home.Identity)
-	if err == nil && own.ID() == p.ID {
+	own, known := a.ownID()
+	if known && own == p.ID {
 		return cli.Hintf(cli.Usagef("%s is this machine's own key", p.ID.Short()),
 			"lobstah up serves and asks this machine without being told; a peer's key comes from lobstah id there")
 	}
@@ -66,8 +66,9 @@ func (c *peersAddCommand) Run(ctx context.Context, a *app) error {
 		word = "replaced"
 	}
 	a.say("%s %s at %s", word, p.Name(), p.URL)
-	if own.ID() != (key.ID{}) && !isLoopback(p.URL) {
-		a.note("Its owner lets this machine in with: lobstah allow %s", own.ID())
+	a.sayLive(done)
+	if known && !isLoopback(p.URL) {
+		a.note("Its owner lets this machine in with: lobstah allow %s", own)
 	}
 	return nil
 }
@@ -117,6 +118,7 @@ func (c *peersRemoveCommand) Run(ctx context.Context, a *app) error {
 		return cli.Hintf(fmt.Errorf("no peer has the key %s", id), "lobstah peers lists them")
 	}
 	a.say("removed %s", done.Removed[0])
+	a.sayLive(done)
 	return nil
 }
 

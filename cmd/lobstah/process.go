@@ -60,39 +60,40 @@ type process struct {
 	failed     chan error    // the first server that failed; buffered
 	stop       chan struct{} // closed when somebody asked to stop
 	stopOnce   sync.Once
-	started    time.Time
 }
 
 // openProcess takes the home and opens what is in it. Everything that is
 // damaged is found here, before anything is served.
-func (a *app) openProcess(ctx context.Context, what string, s processSettings) (p *process, err error) {
-	p = &process{app: a, settings: s, failed: make(chan error, 1), stop: make(chan struct{}), started: time.Now()}
+func (a *app) openProcess(ctx context.Context, what string, s processSettings) (*process, error) {
+	p := &process{app: a, settings: s, failed: make(chan error, 1), stop: make(chan struct{})}
 	p.background, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.close())
-		}
-	}()
 	p.log = logger(a.IO, s)
-	if p.lock, err = a.lock(what); err != nil {
-		return nil, err
+	if err := p.open(ctx, what); err != nil {
+		return nil, errors.Join(err, p.close())
 	}
-	if p.id, p.created, err = a.identity(); err != nil {
-		return nil, err
+	return p, nil
+}
+
+func (p *process) open(ctx context.Context, what string) (err error) {
+	if p.lock, err = p.app.lock(what); err != nil {
+		return err
 	}
-	if p.peers, err = discover.Open(a.home.Peers, p.log); err != nil {
-		return nil, cli.Hintf(err, "the file was left as it is; correct the line, or move the file away")
+	if p.id, p.created, err = p.app.identity(); err != nil {
+		return err
 	}
-	if p.allowed, err = allow.Open(a.home.Allow, p.log); err != nil {
-		return nil, cli.Hintf(err, "the file was left as it is; correct it, or move it away")
+	if p.peers, err = discover.Open(p.home.Peers, p.log); err != nil {
+		return cli.Hintf(err, "the file was left as it is; correct the line, or move the file away")
 	}
-	if p.book, err = a.openBook(ctx, p.id.Pair); err != nil {
-		return nil, err
+	if p.allowed, err = allow.Open(p.home.Allow, p.log); err != nil {
+		return cli.Hintf(err, "the file was left as it is; correct it, or move it away")
 	}
-	if p.control, err = control.Listen(a.home.Dir); err != nil {
-		return nil, err
+	if p.book, err = p.openBook(ctx, p.id.Pair); err != nil {
+		return err
 	}
-	return p, p.announce(func(h *home.Holder) { h.Socket = p.control.Path() })
+	if p.control, err = control.Listen(p.home.Dir); err != nil {
+		return err
+	}
+	return p.announce(func(h *home.Holder) { h.Socket = p.control.Path() })
 }
 
 // logger writes text or JSON lines to the error stream.
@@ -147,7 +148,7 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
 	source := &peerList{file: p.peers}
 	if worker != "" {
-		source.self = &grid.Peer{ID: p.id.ID(), URL: worker, Label: "this machine", Origin: grid.FromSelf}
+		source.self = &grid.Peer{ID: p.id.ID(), URL: worker, Label: ownName, Origin: grid.FromSelf}
 	}
 	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)

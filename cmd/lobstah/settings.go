@@ -59,6 +59,7 @@ type servingSettings struct {
 
 type engineSettings struct {
 	Engine      []string `setting:"engine" placeholder:"auto|demo|URL" help:"The engine to serve; repeatable. auto looks for engines on this machine and is the default."`
+	EnginePorts []int    `setting:"engine-ports" default:"11434,8080,1234,8000" placeholder:"N,..." help:"Ports of this machine at which auto looks, beside OLLAMA_HOST."`
 	EngineKey   string   `setting:"engine-key" placeholder:"KEY" help:"Key that engines other than Ollama ask for; the variable keeps it out of the process list."`
 	Model       []string `setting:"model" placeholder:"FILE.gguf|hf:REPO" help:"Run llama-server with this model, and serve that; repeatable."`
 	LlamaServer string   `setting:"llama-server" placeholder:"PATH" help:"The llama-server to run; by default the one on PATH."`
