@@ -45,13 +45,13 @@ func (w *Worker) claim(r *http.Request) (claim, *openai.Error) {
 	var c claim
 	addr := remoteAddr(r)
 	c.local, c.notLocal = isLocal(addr, r)
-	if w.config.Connection != nil {
+	c.header = r.Header.Get(receipt.SignatureHeader)
+	if w.config.Connection != nil && c.header == "" {
 		if id, ok := w.config.Connection(r); ok {
 			c.id, c.how = id, byConnection
 			return c, nil
 		}
 	}
-	c.header = r.Header.Get(receipt.SignatureHeader)
 	named := r.Header.Get(receipt.RequesterHeader)
 	id, err := key.ParseID(named)
 	switch {

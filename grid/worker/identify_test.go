@@ -175,6 +175,21 @@ func TestConnectionProvesKey(t *testing.T) {
 	}
 }
 
+// A signature says more than a connection: it makes the debt two-sided.
+func TestSignatureGoesBeforeConnection(t *testing.T) {
+	t.Parallel()
+	l := &fakeLedger{}
+	url := serve(t, remote(newTestWorker(says(wholeChat, ""), l, func(c *Config) {
+		c.Connection = func(*http.Request) (key.ID, bool) { return stranger1.ID(), true }
+	}), "mesh"))
+	if got := do(t, post(t, url, chatPath, chatBody, signedBy(peer))); got.status != 200 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	if s := l.receipts(); len(s) != 1 || s[0].Requester != peer.ID().String() || s[0].Countersigned() != nil {
+		t.Errorf("receipts %+v", s)
+	}
+}
+
 func TestNonces(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)

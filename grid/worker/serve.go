@@ -37,6 +37,8 @@ func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			Message: fmt.Sprintf("this is a lobstah worker; it has nothing at %.80s", r.URL.Path),
 		})
 	case allowMethods(rw, r, openai.Unknown, http.MethodGet, http.MethodHead):
+		// A connection that knows no deadlines has other ways to end.
+		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(w.config.WriteTimeout))
 		get(rw, r)
 	}
 }

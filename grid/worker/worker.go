@@ -24,7 +24,8 @@ type Config struct {
 	Open      bool      // strangers may use it too, each within the allowance
 	Credit    int64     // tokens that an allowed peer may owe; 0 means no limit
 	// Connection tells the key that a connection itself has proved (a mesh
-	// link, a client certificate); nil means that none does.
+	// link, a client certificate), for requests that are not signed, whose
+	// debts have one signature only; nil means that none does.
 	Connection func(*http.Request) (key.ID, bool)
 
 	Tier        grid.Tier // empty means best-effort
