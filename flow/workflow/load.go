@@ -129,21 +129,13 @@ func decode(name, source string, root *node) *File {
 	}
 	if args := root.get("args"); args != nil {
 		for _, a := range args.fields {
-			f.Args = append(f.Args, Arg{a.key, fieldValue(a.node, "default")})
+			f.Args = append(f.Args, Arg{a.key, a.node.val("default")})
 		}
 	}
 	for _, s := range root.get("steps").items {
 		f.Steps = append(f.Steps, decodeStep(s))
 	}
 	return f
-}
-
-// fieldValue is a field's value, null included.
-func fieldValue(n *node, key string) value.Value {
-	if f := n.field(key); f != nil {
-		return f.node.value
-	}
-	return value.Undefined
 }
 
 func decodeVars(n *node) []Var {
@@ -168,10 +160,8 @@ func decodeLimit(n *node) *CostLimit {
 }
 
 func decodeStep(n *node) *Step {
-	s := &Step{
-		ID: n.text("id"), node: n, Stdin: fieldValue(n, "stdin"), Env: decodeVars(n.get("env")), Cwd: n.text("cwd"),
-		When: condOf(n), Timeout: millis(n.val("timeout_ms")), Retry: decodeRetry(n.get("retry")), OnError: OnError(n.text("on_error")),
-	}
+	s := decodeSimple(n)
+	s.When, s.Timeout, s.Retry, s.OnError = condOf(n), millis(n.val("timeout_ms")), decodeRetry(n.get("retry")), OnError(n.text("on_error"))
 	if s.OnError == "" {
 		s.OnError = Stop
 	}
@@ -182,30 +172,38 @@ func decodeStep(n *node) *Step {
 	return s
 }
 
-func decodeKind(s *Step, n *node) {
+// decodeSimple reads what branches and the steps of loops can be: one text to run. A blank pipeline is nothing to do.
+func decodeSimple(n *node) *Step {
+	s := &Step{
+		ID: n.text("id"), Kind: NoOp, node: n, Stdin: n.val("stdin"), Env: decodeVars(n.get("env")), Cwd: n.text("cwd"), Retry: Retry{Max: 1}, OnError: Stop,
+	}
 	shell, _ := shellText(n).AsString()
 	switch {
-	case n.val("parallel").Truthy():
-		s.Kind, s.Branches = Parallel, decodeBranches(n.get("parallel"))
-	case n.val("for_each").Truthy():
-		s.Kind, s.Loop = ForEach, decodeLoop(n)
-	case n.text("workflow") != "":
-		s.Kind, s.Path, s.PathArgs = Nested, n.text("workflow"), n.val("workflow_args")
-	case n.text("pipeline") != "":
+	case value.Trim(n.text("pipeline")) != "":
 		s.Kind, s.Text = Pipeline, n.text("pipeline")
 	case shell != "":
 		s.Kind, s.Text = Shell, shell
+	}
+	return s
+}
+
+func decodeKind(s *Step, n *node) {
+	switch {
+	case n.get("parallel") != nil:
+		s.Kind, s.Branches = Parallel, decodeBranches(n.get("parallel"))
+	case n.get("for_each") != nil:
+		s.Kind, s.Loop = ForEach, decodeLoop(n)
+	case n.get("workflow") != nil:
+		s.Kind, s.Path, s.PathArgs = Nested, n.text("workflow"), n.val("workflow_args")
 	case n.get("input") != nil:
 		in := n.get("input")
-		s.Kind, s.Input = Question, &Input{in.text("prompt"), in.val("responseSchema"), fieldValue(in, "defaults")}
-	default:
-		s.Kind = NoOp
+		s.Kind, s.Input = Question, &Input{in.text("prompt"), in.val("responseSchema"), in.val("defaults")}
 	}
 }
 
 func condOf(n *node) value.Value {
-	if w := n.get("when"); w != nil {
-		return w.value
+	if w := n.val("when"); !w.IsNullish() {
+		return w
 	}
 	return n.val("condition")
 }
@@ -213,9 +211,7 @@ func condOf(n *node) value.Value {
 func decodeBranches(n *node) *Branches {
 	b := &Branches{Any: n.text("wait") == "any", Timeout: millis(n.val("timeout_ms"))}
 	for _, it := range n.get("branches").items {
-		branch := decodeStep(it)
-		branch.When, branch.Retry, branch.Timeout, branch.Gate = value.Undefined, Retry{Max: 1}, 0, nil // branches have none of these
-		b.List = append(b.List, branch)
+		b.List = append(b.List, decodeSimple(it))
 	}
 	return b
 }
@@ -227,14 +223,18 @@ func decodeLoop(n *node) *Loop {
 		l.Batch = int(min(value.ToNumber(b), 1<<53))
 	}
 	for _, it := range n.get("steps").items {
-		l.Steps = append(l.Steps, decodeStep(it))
+		sub := decodeSimple(it)
+		if sub.When = condOf(it); value.Trim(sub.Text) == "" {
+			sub.Kind = NoOp
+		}
+		l.Steps = append(l.Steps, sub)
 	}
 	return l
 }
 
 func decodeGate(n *node) *Gate {
 	g := &Gate{Items: value.Undefined}
-	if s, ok := n.value.AsString(); ok && !strings.EqualFold(s, "required") {
+	if s, ok := n.value.AsString(); ok && s != "required" {
 		g.Prompt = s
 	}
 	if !n.isObject() {

@@ -60,9 +60,9 @@ type field struct {
 	node      *node
 }
 
-// get returns the field's value, or nil when there is none. A field that is null counts as absent: `when:` with nothing behind it says nothing.
+// get returns the field's value, or nil when there is none. A field that is null is there.
 func (n *node) get(key string) *node {
-	if f := n.field(key); f != nil && !f.node.value.IsNull() {
+	if f := n.field(key); f != nil {
 		return f.node
 	}
 	return nil

@@ -47,7 +47,7 @@ func (r *runner) question(ctx context.Context, s *Step) (*Outcome, error) {
 
 // subject is what a question is about: what the step reads, else the last result.
 func (r *runner) subject(s *Step) (value.Value, error) {
-	if !s.Stdin.IsNullish() {
+	if !s.Stdin.IsUndefined() {
 		v, err := job{runner: r, scope: r.scope()}.stdin(s)
 		if v.IsUndefined() {
 			v = value.Null

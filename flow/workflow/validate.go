@@ -38,6 +38,9 @@ func (v *validator) document(root *node) {
 		v.fault(steps, "Workflow file requires a non-empty steps array")
 	default:
 		v.costLimit(root.get("cost_limit"))
+		if cwd := root.get("cwd"); cwd != nil && cwd.value.Truthy() && cwd.value.Kind() != value.KindString {
+			v.fault(cwd, "Workflow cwd must be a string")
+		}
 		for _, s := range steps.items {
 			v.step(s)
 		}
@@ -72,7 +75,7 @@ func costNumber(v value.Value) (float64, bool) {
 
 // step checks one step and notes its ids.
 func (v *validator) step(n *node) {
-	if !n.isObject() {
+	if !n.isObject() && !n.isList() {
 		v.fault(n, "Workflow step must be an object")
 		return
 	}
@@ -115,7 +118,7 @@ func (c stepCheck) nested() bool {
 		switch {
 		case !ok:
 			return c.fault(path, "workflow must be a string (file path)")
-		case text != "" && value.Trim(text) == "":
+		case value.Trim(text) == "":
 			return c.fault(path, "workflow path cannot be blank")
 		}
 	}
@@ -125,12 +128,17 @@ func (c stepCheck) nested() bool {
 	return true
 }
 
-// shellText is the text of run, or else of command. run counts when it is text at all.
+// shellText is the text of run if that is text at all, even an empty one, or else of command.
 func shellText(n *node) value.Value {
-	if s, ok := n.val("run").AsString(); ok && s != "" {
-		return value.String(s)
+	if run := n.val("run"); run.Kind() == value.KindString {
+		return run
 	}
 	return n.val("command")
+}
+
+func isFilled(v value.Value) bool {
+	s, ok := v.AsString()
+	return ok && s != ""
 }
 
 // does lists which of the things that a step can do are there.
@@ -138,8 +146,11 @@ func does(n *node) (shell, others int) {
 	if shellText(n).Truthy() {
 		shell = 1
 	}
-	for _, key := range []string{"pipeline", "workflow", "parallel", "for_each"} {
-		if n.val(key).Truthy() {
+	if isFilled(n.val("pipeline")) {
+		others++
+	}
+	for _, key := range []string{"workflow", "parallel", "for_each"} {
+		if n.get(key) != nil {
 			others++
 		}
 	}
@@ -149,7 +160,7 @@ func does(n *node) (shell, others int) {
 // isGate reports whether an approval field makes a step a gate.
 func isGate(v value.Value) bool {
 	if s, ok := v.AsString(); ok {
-		return s != ""
+		return value.Trim(s) != ""
 	}
 	b, _ := v.AsBool()
 	return b || v.Kind() == value.KindObject
@@ -159,7 +170,7 @@ func (c stepCheck) kinds() bool {
 	shell, others := does(c.n)
 	gate, input := isGate(c.n.val("approval")), c.n.get("input")
 	switch {
-	case shell+others == 0 && !gate && input == nil:
+	case shell+others == 0 && !gate && !input.isObject():
 		return c.fault(c.n, "requires "+kindsText+", approval, or input")
 	case shell+others > 1:
 		return c.fault(c.n, "can only define one of run, command, pipeline, workflow, parallel, or for_each")
@@ -178,6 +189,9 @@ func (c stepCheck) texts() bool {
 		if f := c.n.get(key); f != nil && f.value.Kind() != value.KindString {
 			return c.fault(f, key+" must be a string")
 		}
+	}
+	if f := c.n.get("cwd"); f != nil && f.value.Truthy() && f.value.Kind() != value.KindString {
+		return c.fault(f, "cwd must be a string")
 	}
 	return true
 }

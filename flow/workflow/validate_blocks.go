@@ -34,7 +34,7 @@ func (c stepCheck) parallel() bool {
 }
 
 func (c stepCheck) branch(b *node, seen map[string]bool) bool {
-	if !b.isObject() {
+	if !b.isObject() && !b.isList() {
 		return c.fault(b, "parallel branches must be objects")
 	}
 	id := b.text("id")
@@ -49,21 +49,25 @@ func (c stepCheck) branch(b *node, seen map[string]bool) bool {
 		return c.v.fault(b.get("id"), "Duplicate workflow id across steps/parallel branches: "+id)
 	}
 	seen[id] = true
-	return c.simple(b, "parallel branch "+id+" ")
+	name := "parallel branch " + id + " "
+	if !shellText(b).Truthy() && !isFilled(b.val("pipeline")) {
+		return c.fault(b, name+"requires run, command, or pipeline")
+	}
+	return c.words(b, name) && c.oneText(b, name, shellText(b).Truthy() && isFilled(b.val("pipeline")))
 }
 
-// simple checks what branches and the steps of loops have in common: exactly one text to run.
-func (c stepCheck) simple(n *node, name string) bool {
+// words checks that the texts to run are texts.
+func (c stepCheck) words(n *node, name string) bool {
 	for _, key := range []string{"run", "command", "pipeline"} {
 		if f := n.get(key); f != nil && f.value.Kind() != value.KindString {
 			return c.fault(f, name+key+" must be a string")
 		}
 	}
-	shell, pipeline := shellText(n).Truthy(), n.val("pipeline").Truthy()
-	switch {
-	case !shell && !pipeline:
-		return c.fault(n, name+"requires run, command, or pipeline")
-	case shell && pipeline:
+	return true
+}
+
+func (c stepCheck) oneText(n *node, name string, both bool) bool {
+	if both {
 		return c.fault(n, name+"can only define one of run, command, or pipeline")
 	}
 	return true
@@ -78,18 +82,16 @@ func (c stepCheck) loop() bool {
 	if over.value.Kind() != value.KindString {
 		return c.fault(over, "for_each must be a string (step reference expression)")
 	}
-	if over.value.Truthy() && !(c.loopAlone() && c.loopNumbers()) {
+	steps := c.n.get("steps")
+	if !steps.isList() || len(steps.items) == 0 {
+		return c.fault(over, "for_each requires a non-empty steps array")
+	}
+	if !c.loopAlone() || !c.loopNumbers() {
 		return false
 	}
 	item, index := loopVars(c.n)
-	steps := c.n.get("steps")
-	switch {
-	case !over.value.Truthy():
-		return true
-	case item == index:
+	if item == index {
 		return c.faultAt("index_var", "item_var and index_var cannot be the same")
-	case !steps.isList() || len(steps.items) == 0:
-		return c.fault(over, "for_each requires a non-empty steps array")
 	}
 	seen := map[string]bool{}
 	for _, s := range steps.items {
@@ -106,11 +108,11 @@ func (c stepCheck) loopAlone() bool {
 	switch {
 	case shell+others > 1:
 		return c.fault(c.n, "for_each cannot also define run, command, pipeline, workflow, or parallel")
-	case c.n.val("approval").Truthy():
+	case isGate(c.n.val("approval")):
 		return c.faultAt("approval", "for_each steps cannot define approval (use a separate step after the loop)")
-	case c.n.get("input") != nil:
+	case c.n.get("input").isObject():
 		return c.faultAt("input", "for_each steps cannot define input (use a separate step after the loop)")
-	case c.n.get("stdin") != nil:
+	case !c.n.val("stdin").IsNullish():
 		return c.faultAt("stdin", "for_each steps cannot define stdin (loop input comes from the for_each expression)")
 	}
 	return true
@@ -132,20 +134,17 @@ func (c stepCheck) loopNumbers() bool {
 }
 
 func loopVars(n *node) (item, index string) {
-	item, index = n.text("item_var"), n.text("index_var")
-	if item == "" {
-		item = "item"
+	item, index = "item", "index"
+	if n.get("item_var") != nil {
+		item = n.text("item_var")
 	}
-	if index == "" {
-		index = "index"
+	if n.get("index_var") != nil {
+		index = n.text("index_var")
 	}
 	return item, index
 }
 
 func (c stepCheck) subStep(s *node, seen map[string]bool, item, index string) bool {
-	if !s.isObject() {
-		return c.fault(s, "for_each sub-steps must be objects")
-	}
 	id := s.text("id")
 	name := "for_each sub-step " + id + " "
 	switch {
@@ -155,11 +154,19 @@ func (c stepCheck) subStep(s *node, seen map[string]bool, item, index string) bo
 		return c.fault(s.get("id"), "for_each sub-step id '"+id+"' conflicts with loop variable")
 	case seen[id]:
 		return c.fault(s.get("id"), "duplicate for_each sub-step id: "+id)
-	case s.val("approval").Truthy() || s.get("input") != nil:
+	case isGate(s.val("approval")) || s.get("input").isObject():
 		return c.fault(s, "for_each sub-steps cannot contain approval or input steps")
-	case s.get("workflow") != nil || s.get("parallel") != nil || s.get("for_each") != nil:
+	case s.val("workflow").Truthy() || s.val("parallel").Truthy() || s.val("for_each").Truthy():
 		return c.fault(s, name+"cannot define workflow, parallel, or for_each")
 	}
 	seen[id] = true
-	return c.simple(s, name)
+	if !c.words(s, name) {
+		return false
+	}
+	shell, _ := shellText(s).AsString()
+	hasShell, hasPipeline := value.Trim(shell) != "", value.Trim(s.text("pipeline")) != ""
+	if command := value.Trim(s.text("command")); !hasShell && !hasPipeline && command == "" {
+		return c.fault(s, name+"requires run, command, or pipeline")
+	}
+	return c.oneText(s, name, hasShell && hasPipeline)
 }

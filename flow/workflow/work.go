@@ -43,6 +43,8 @@ type job struct {
 
 func (w job) do(ctx context.Context, s *Step) (value.Value, error) {
 	switch s.Kind {
+	case NoOp:
+		return value.Record(value.F("id", value.String(s.ID))), nil
 	case Shell:
 		return w.shell(ctx, s)
 	case Pipeline:
