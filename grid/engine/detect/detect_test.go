@@ -207,6 +207,17 @@ func TestAt(t *testing.T) {
 			t.Errorf("At(%s) = %+v, %v; want %v, %q", test.address, f, err, test.problem, test.text)
 		}
 	}
+	info := recording.Handler(recording.Load(t, "ollama-v0.33.0-info"))
+	behind := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer k" {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		info.ServeHTTP(w, r)
+	}))
+	if f, err := At(t.Context(), behind, Config{Key: "k"}); err != nil || f.Kind != Ollama || !f.Usable() {
+		t.Errorf("an Ollama behind a proxy: %+v, %v", f, err)
+	}
 	if _, err := At(t.Context(), "ftp://x", Config{}); err == nil {
 		t.Error("At(ftp://x) is no error")
 	}

@@ -43,11 +43,11 @@ func (c Config) probe(ctx context.Context, at candidate) *Finding {
 		}
 		return nil
 	}
-	if (&asker{at.url, c.Transport}).isOurs(ctx) {
-		return nil
-	}
 	open := c
 	open.Key = ""
+	if open.asker(at.url).isOurs(ctx) {
+		return nil
+	}
 	f := open.examine(ctx, at.url)
 	if f.Problem == NeedsKey && c.Key != "" { // only now: most of what listens is no engine
 		f = c.examine(ctx, at.url)
@@ -57,7 +57,7 @@ func (c Config) probe(ctx context.Context, at candidate) *Finding {
 
 // examine tells what kind of engine listens at a base URL.
 func (c Config) examine(ctx context.Context, base string) *Finding {
-	if version, ok := (&asker{base, c.Transport}).ollamaVersion(ctx); ok {
+	if version, ok := c.asker(base).ollamaVersion(ctx); ok {
 		return c.ollama(ctx, base, version)
 	}
 	return c.other(ctx, base)
@@ -65,7 +65,7 @@ func (c Config) examine(ctx context.Context, base string) *Finding {
 
 func (c Config) ollama(ctx context.Context, base, version string) *Finding {
 	f := &Finding{Kind: Ollama, URL: base, Version: version}
-	e, err := ollama.New(base, c.Transport)
+	e, err := ollama.Open(openaiapi.Config{BaseURL: base, Key: c.Key, Transport: c.Transport})
 	if err != nil {
 		f.Err, f.Problem = err, NotAnEngine
 		return f
@@ -130,11 +130,13 @@ func (c Config) idleOllama(found []Finding) (Finding, bool) {
 // maxProbe caps the small answers that tell servers apart.
 const maxProbe = 64 << 10
 
-// asker asks one address without any key.
+// asker asks one address.
 type asker struct {
-	base      string
+	base, key string
 	transport http.RoundTripper
 }
+
+func (c Config) asker(base string) *asker { return &asker{base, c.Key, c.Transport} }
 
 // isOurs reports whether a worker or router of ours answers, whatever its port.
 func (a *asker) isOurs(ctx context.Context) bool {
@@ -161,6 +163,9 @@ func (a *asker) get(ctx context.Context, path string, out any) error {
 		return fmt.Errorf("asking %s: %w", a.base, err)
 	}
 	request.Close = true
+	if a.key != "" {
+		request.Header.Set("Authorization", "Bearer "+a.key)
+	}
 	client := http.Client{
 		Transport:     a.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

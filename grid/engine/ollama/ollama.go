@@ -28,9 +28,14 @@ import (
 // New returns an engine for the Ollama at an address such as
 // http://127.0.0.1:11434; transport nil means one made for engines.
 func New(baseURL string, transport http.RoundTripper) (*openaiapi.Engine, error) {
-	return openaiapi.New(openaiapi.Config{
-		BaseURL: baseURL, Kind: "ollama", Transport: transport, List: new(list).entries,
-	})
+	return Open(openaiapi.Config{BaseURL: baseURL, Transport: transport})
+}
+
+// Open is New for an Ollama of which more has to be said, such as the key that
+// the proxy before it demands. Kind and List of the configuration are set here.
+func Open(config openaiapi.Config) (*openaiapi.Engine, error) {
+	config.Kind, config.List = "ollama", new(list).entries
+	return openaiapi.New(config)
 }
 
 // list asks Ollama for its models. It is used by one goroutine at a time.
