@@ -59,11 +59,18 @@ func (w *Worker) readBody(rw http.ResponseWriter, r *http.Request) (body []byte,
 		rw.Header().Set("Connection", "close") // the rest is not read
 		return nil, 0, w.tooLarge()
 	}
-	control := http.NewResponseController(rw)
+	body, held, fault = w.collect(http.MaxBytesReader(rw, r.Body, w.config.MaxBody), r.ContentLength, remoteAddr(r))
+	if fault == nil {
+		_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // see limitTime
+	}
+	return body, held, fault
+}
+
+// limitTime bounds how long a client may take to send its request, and how long
+// the server reads on to the end of one that was refused before.
+func limitTime(rw http.ResponseWriter) {
 	// A connection that knows no deadlines has other ways to end.
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	return w.collect(http.MaxBytesReader(rw, r.Body, w.config.MaxBody), r.ContentLength, remoteAddr(r))
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 }
 
 // collect reads all of src, growing as bytes come and the budget allows.

@@ -23,6 +23,7 @@ const maxModelName = 256 + len("@sha256:") + 64
 
 // ServeHTTP answers all routes of a worker.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	limitTime(rw)
 	if d := openai.DialectOf(r.URL.Path); d != openai.Unknown {
 		if allowMethods(rw, r, d, http.MethodPost) {
 			w.servePost(rw, r, d)
