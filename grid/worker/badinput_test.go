@@ -32,7 +32,7 @@ func TestBadRequests(t *testing.T) {
 		{"empty", chatPath, "", nil, 400, "not a JSON object"},
 		{"garbage", chatPath, "{nope", nil, 400, "not a JSON object"},
 		{"array", chatPath, "[]", nil, 400, "not a JSON object"},
-		{"null", chatPath, "null", nil, 400, "model"},
+		{"null", chatPath, "null", nil, 400, "not a JSON object"},
 		{"no model", chatPath, `{"messages":[]}`, nil, 400, "model"},
 		{"model of another kind", chatPath, `{"model":1}`, nil, 400, "model"},
 		{"stream of another kind", chatPath, `{"model":"qwen2.5:7b","stream":"yes"}`, nil, 400, "stream"},
