@@ -165,16 +165,13 @@ func (c *client) name(a *attempt) {
 	h[RouteHeader] = []string{a.route}
 }
 
-// event writes bytes of a stream; flush sends them off.
-func (c *client) event(raw []byte, flush bool) error {
+// event writes bytes of a stream and sends them off.
+func (c *client) event(raw []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if flush {
-		now := time.Now()
-		c.last = now
-		c.extend(now)
-	}
-	if _, err := c.w.Write(raw); err != nil || !flush {
+	c.last = time.Now()
+	c.extend(c.last)
+	if _, err := c.w.Write(raw); err != nil {
 		return err
 	}
 	return c.control.Flush()

@@ -17,9 +17,9 @@ type relay struct {
 	*attempt
 	events  *openai.Scanner
 	hash    receipt.StreamHash
-	receipt string // its text, from the stream's comment
-	done    bool   // data: [DONE] came
-	unsent  bool   // something was written but not flushed
+	receipt string        // its text, from the stream's comment
+	done    bool          // data: [DONE] came
+	out     *bytes.Buffer // events that go out with the next write; nil between batches
 }
 
 // stream passes a stream of events on. Until the first data, whatever goes
@@ -135,11 +135,49 @@ func (r *relay) comment(event openai.Event) []byte {
 	return left
 }
 
-// write forwards bytes, and flushes when no more are waiting.
+// maxBatch is how much is put together for one write.
+const maxBatch = 32 << 10
+
+// write forwards bytes. What has arrived together goes out in one write, and
+// nothing waits for what has not.
 func (r *relay) write(raw []byte) error {
-	flush := !r.events.Buffered()
-	r.unsent = !flush
-	if err := r.client.event(raw, flush); err != nil {
+	if r.events.Buffered() && len(raw) < maxBatch {
+		if r.out == nil {
+			r.out = buffers.Get().(*bytes.Buffer)
+		}
+		r.out.Write(raw)
+		if r.out.Len() < maxBatch {
+			return nil
+		}
+		return r.flush()
+	}
+	if r.out == nil {
+		return r.sent(r.client.event(raw))
+	}
+	if len(raw) < maxBatch {
+		r.out.Write(raw)
+		return r.flush()
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	return r.sent(r.client.event(raw))
+}
+
+// flush sends what was put together.
+func (r *relay) flush() error {
+	if r.out == nil {
+		return nil
+	}
+	err := r.client.event(r.out.Bytes())
+	r.out.Reset()
+	buffers.Put(r.out)
+	r.out = nil
+	return r.sent(err)
+}
+
+func (r *relay) sent(err error) error {
+	if err != nil {
 		return fmt.Errorf("%w: %w", errUnreached, err)
 	}
 	return nil
@@ -148,9 +186,7 @@ func (r *relay) write(raw []byte) error {
 // finish sends what is left and reads the end of the body, so that the
 // connection can be used again.
 func (r *relay) finish() {
-	if r.unsent {
-		_ = r.client.event(nil, true) // a client that has left changes nothing any more
-	}
+	_ = r.flush() // a client that has left changes nothing any more
 	r.dog.alive(time.Second)
 	_, _ = io.Copy(io.Discard, io.LimitReader(restOf{r.events}, 64<<10)) // the answer is complete whatever follows
 }
@@ -170,11 +206,14 @@ func (r restOf) Read([]byte) (int, error) {
 // ended judges the end of a stream: [DONE], the end of the body, or a fault.
 func (r *relay) ended(err error) outcome {
 	whole := r.meter.Ended() || r.done
+	if unreached := r.flush(); unreached != nil && err != io.EOF {
+		err = unreached
+	}
 	switch {
 	case err == io.EOF && whole:
 		if r.wish.dialect.OpenAI() && !r.done {
 			// The answer has its finish reason; only the mark is missing.
-			_ = r.client.event([]byte("data: "+openai.Done+"\n\n"), true) // the client may have left
+			_ = r.client.event([]byte("data: " + openai.Done + "\n\n")) // the client may have left
 		}
 		r.paced()
 		r.settle(r.receipt, r.hash.Hex())
