@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"lobstah/grid"
@@ -26,6 +27,7 @@ type report struct {
 	Worker   *grid.Capacity `json:"workerCapacity,omitempty"`
 	Engines  []string       `json:"engines,omitempty"`
 	Allowed  int            `json:"allowed"`
+	Problems []string       `json:"problems,omitempty"`
 }
 
 // peerReport is an entry of the router's GET /peers.
@@ -91,6 +93,9 @@ func (p *process) report(ctx context.Context) report {
 	case <-p.stop:
 		r.Draining = true
 	default:
+	}
+	if err := p.reload(); err != nil {
+		r.Problems = append(r.Problems, strings.Split(err.Error(), "\n")...)
 	}
 	if p.router != nil {
 		stats := p.router.Stats()

@@ -76,6 +76,9 @@ func (a *app) printStatus(r report) error {
 		facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
 		facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
 	}
+	for _, problem := range r.Problems {
+		facts.Row("PROBLEM", problem+"; what was read before stays in force")
+	}
 	if err := facts.Print(a.Out, ""); err != nil || len(r.Peers) == 0 {
 		return err
 	}

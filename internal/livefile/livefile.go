@@ -151,6 +151,7 @@ func (f *File[T]) Reload() (T, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	err := f.read()
+	f.complain(err)
 	return *f.value.Load(), err
 }
 
