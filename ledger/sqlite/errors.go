@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -20,7 +21,7 @@ func (l *Ledger) explain(doing string, err error) error {
 	switch c := code(err); {
 	case isDamage(err) && !errors.Is(err, ledger.ErrDamaged):
 		err = fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
-	case c == lib.SQLITE_FULL:
+	case c == lib.SQLITE_FULL, errors.Is(err, syscall.ENOSPC):
 		err = fmt.Errorf("%w: nothing was written; free some space and try again: %w", ledger.ErrFull, err)
 	case c == lib.SQLITE_BUSY, c == lib.SQLITE_LOCKED:
 		err = fmt.Errorf("%w and did not let go for %s: %w", ledger.ErrBusy, busyTimeout, err)
