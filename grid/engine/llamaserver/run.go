@@ -19,7 +19,7 @@ const (
 	minBackOff  = 500 * time.Millisecond
 	maxBackOff  = time.Minute
 	steady      = time.Minute      // a child that was ready for so long starts anew from minBackOff
-	stopGrace   = 10 * time.Second // from SIGTERM to SIGKILL
+	stopGrace   = 5 * time.Second  // from SIGTERM to SIGKILL
 )
 
 // Run starts the child, keeps it running and stops it when ctx ends, which is no
