@@ -127,13 +127,33 @@ func (c *askCommand) ask(ctx context.Context, a *app, client *apiClient, request
 		return err
 	}
 	if err := client.findReceipt(ctx, got); err != nil {
-		return err
+		// The answer is here; a router that has stopped meanwhile left its
+		// receipt in the ledger, which may be ours.
+		a.lookUp(ctx, got)
 	}
 	if c.JSON {
 		return a.json(got.forPrograms())
 	}
 	a.note("%s", a.Style(a.Err).Dim(a.summary(got)))
 	return nil
+}
+
+// lookUp finds the answer's receipt in this machine's own ledger, if it is there.
+func (a *app) lookUp(ctx context.Context, got *answer) {
+	book, err := a.readBook(ctx)
+	if err != nil {
+		return
+	}
+	defer book.Close()
+	entries, err := book.Recent(ctx, recentEnough)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if got.covers(e.Signed) {
+			got.Receipt = e.Signed
+		}
+	}
 }
 
 // forPrograms is an answer with what its receipt says.
@@ -164,7 +184,7 @@ func (a *app) summary(got *answer) string {
 func receiptText(s *receipt.Signed) string {
 	switch {
 	case s == nil:
-		return "no receipt came"
+		return "no receipt seen"
 	case s.SelfServed():
 		return "receipt " + s.Nonce + ": served to itself, nothing is owed"
 	}

@@ -88,12 +88,7 @@ func (p *process) reload() error {
 }
 
 func (p *process) report(ctx context.Context) report {
-	r := report{Holder: p.lock.Holder(), Version: version(), Pubkey: p.id.ID(), Allowed: len(p.allowed.Entries())}
-	select {
-	case <-p.stop:
-		r.Draining = true
-	default:
-	}
+	r := report{Holder: p.lock.Holder(), Version: version(), Pubkey: p.id.ID(), Draining: p.draining.Load(), Allowed: len(p.allowed.Entries())}
 	if err := p.reload(); err != nil {
 		r.Problems = append(r.Problems, strings.Split(err.Error(), "\n")...)
 	}

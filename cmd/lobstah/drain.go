@@ -17,6 +17,7 @@ import (
 func (p *process) drain(ctx context.Context) error {
 	abort, release := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, syscall.SIGTERM)
 	defer release()
+	p.draining.Store(true)
 	if limit := p.settings.DrainTimeout; limit > 0 {
 		var cancel context.CancelFunc
 		abort, cancel = context.WithTimeout(abort, limit)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lobstah/grid"
@@ -41,6 +42,7 @@ type process struct {
 	id       key.Identity
 	created  bool // the identity was made now
 	log      *slog.Logger
+	level    *slog.LevelVar // of log
 	lock     *home.Lock
 	book     *sqlite.Ledger
 	peers    *discover.File
@@ -60,6 +62,7 @@ type process struct {
 	failed     chan error    // the first server that failed; buffered
 	stop       chan struct{} // closed when somebody asked to stop
 	stopOnce   sync.Once
+	draining   atomic.Bool
 }
 
 // openProcess takes the home and opens what is in it. Everything that is
@@ -67,7 +70,7 @@ type process struct {
 func (a *app) openProcess(ctx context.Context, what string, s processSettings) (*process, error) {
 	p := &process{app: a, settings: s, failed: make(chan error, 1), stop: make(chan struct{})}
 	p.background, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p.log = logger(a.IO, s)
+	p.log, p.level = logger(a.IO, s)
 	if err := p.open(ctx, what); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -96,17 +99,27 @@ func (p *process) open(ctx context.Context, what string) (err error) {
 	return p.announce(func(h *home.Holder) { h.Socket = p.control.Path() })
 }
 
-// logger writes text or JSON lines to the error stream.
-func logger(streams cli.IO, s processSettings) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
-		level = slog.LevelInfo // the parser let only the known ones pass
+// logger writes text or JSON lines to the error stream. Until the process has
+// said what it is, only warnings are shown, unless everything is wanted.
+func logger(streams cli.IO, s processSettings) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	if wanted := s.level(); wanted > slog.LevelDebug {
+		level.Set(max(wanted, slog.LevelWarn))
+	} else {
+		level.Set(wanted)
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if s.LogJSON {
-		return slog.New(slog.NewJSONHandler(streams.Err, options))
+		return slog.New(slog.NewJSONHandler(streams.Err, options)), level
 	}
-	return slog.New(slog.NewTextHandler(streams.Err, options))
+	return slog.New(slog.NewTextHandler(streams.Err, options)), level
+}
+
+func (s processSettings) level() (level slog.Level) {
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		return slog.LevelInfo // the parser let only the known ones pass
+	}
+	return level
 }
 
 // announce changes what the lock file says about this process.
@@ -239,6 +252,7 @@ func localAddress(addr net.Addr) string {
 // finishes running answers.
 func (p *process) wait(ctx context.Context) error {
 	p.serveControl()
+	p.level.Set(p.settings.level())
 	var failure error
 	select {
 	case <-ctx.Done():

@@ -14,9 +14,8 @@ func loopbackHost(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// warnReach says who can reach a worker that listens beyond loopback, and how
-// the others add it.
-func (p *process) warnReach(part, host string, open bool) {
+// warnReach says who can reach a worker that listens beyond loopback.
+func (p *process) warnReach(host string, open bool) {
 	if loopbackHost(host) {
 		return
 	}
@@ -24,23 +23,34 @@ func (p *process) warnReach(part, host string, open bool) {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
 		where = "every address of this machine"
 	}
-	p.warn("the %s listens on %s. Whoever reaches it there can see which models it has.", part, where)
+	who := "Only this machine and " + cli.Plural(len(p.allowed.Entries()), "allowed key") + " may use them."
 	switch {
 	case open:
-		p.warn("with --open strangers can use them too, each within 10,000 tokens.")
+		who = "With --open strangers may use them, too, each within 10,000 tokens."
 	case len(p.allowed.Entries()) == 0:
-		p.note("Nobody may use them yet but this machine. Let a key in with: lobstah allow PUBKEY [LABEL]")
-	default:
-		p.note("Only this machine and %s may use them: lobstah allow list", cli.Plural(len(p.allowed.Entries()), "key"))
+		who = "Only this machine may use them, until you let a key in: lobstah allow PUBKEY [LABEL]"
 	}
-	p.say("")
-	p.say("On a machine that asks this one:")
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(p.lock.Holder().Worker, "http://"))
+	p.warn("the worker listens on %s. Whoever reaches it can see its key and the names of its models.\n         %s", where, who)
+}
+
+// sayHowToAdd prints the line for a machine that asks this one.
+func (p *process) sayHowToAdd(host string) {
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(p.lock.Holder().Worker, "http://"))
+	if err != nil || loopbackHost(host) {
+		return
+	}
 	name, err := os.Hostname()
 	if err != nil {
 		name = ""
 	}
-	for _, address := range reachable(host) {
+	addresses := reachable(host)
+	p.say("")
+	if len(addresses) == 1 {
+		p.say("On a machine that asks this one:")
+	} else {
+		p.say("On a machine that asks this one, with the address that it reaches:")
+	}
+	for _, address := range addresses {
 		p.say("  lobstah peers add %s %s %s", p.id.ID(), net.JoinHostPort(address, port), name)
 	}
 }

@@ -44,7 +44,7 @@ func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	p.say("  identity: %s", p.home.Identity)
 	p.say("  pubkey:   %s", p.id.ID())
 	p.say("  API:      %s/v1", address)
-	(&banner{process: p}).openRouter(c.Host)
+	(&banner{process: p}).openRouter(c.Host, address)
 	if len(p.peers.Peers()) == 0 {
 		p.note("There are no peers yet. Add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
 	}

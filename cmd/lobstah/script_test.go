@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 //	await VAR DIR MEMBER      waits until the process of a home says MEMBER (router, worker, pid), into $VAR
 //	until PATTERN ARGS...     runs lobstah ARGS until its output matches
 //	mint FILE KIND...         writes receipts as JSON Lines: good, unsigned, tampered, garbage
+//	slow VAR                  starts an engine that stops in the middle of its answers, its URL into $VAR
+//	release                   lets it go on
 //	listen VAR                takes a free port and keeps it, into $VAR
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -38,6 +40,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("LOBSTAH_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("LOBSTAH_ENGINE_PORTS", "1") // what else runs here is no business of a test
 			env.Setenv("TZ", "UTC")
+			env.Values[engineKey{}] = &held{}
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
@@ -48,7 +51,7 @@ func TestScript(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen,
+			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen, "slow": slow, "release": releaseSlow,
 		},
 		RequireExplicitExec: true,
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -58,6 +59,7 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	b.router(c.Router, address)
 	model := b.check(ctx, address, c.NoCheck)
 	b.next(address, model)
+	p.sayHowToAdd(c.Worker.Host)
 	b.addMachine()
 	return p.wait(ctx)
 }
@@ -147,26 +149,27 @@ func (b *banner) engines(found *engines) {
 
 func (b *banner) worker(at workerAddress, s servingSettings) {
 	base := strings.TrimPrefix(b.lock.Holder().Worker, "http://")
-	who := "this machine only"
-	if !loopbackHost(at.Host) {
-		who = "this machine and " + cli.Plural(len(b.allowed.Entries()), "allowed key")
+	who := "this machine"
+	if keys := len(b.allowed.Entries()); keys > 0 {
+		who += " and " + cli.Plural(keys, "allowed key")
 	}
 	if s.Open {
 		who = "everybody who can reach it"
 	}
 	b.row("worker", "%s, serves %s", base, who)
-	b.warnReach("worker", at.Host, s.Open)
+	b.warnReach(at.Host, s.Open)
 }
 
 func (b *banner) router(at routerAddress, address string) {
 	b.row("router", "%s/v1", address)
-	b.openRouter(at.Host)
+	b.openRouter(at.Host, address)
 }
 
 // openRouter warns of a router that anybody may spend with.
-func (b *banner) openRouter(host string) {
+func (b *banner) openRouter(host, address string) {
 	if !loopbackHost(host) && len(b.keys) == 0 {
-		b.warn("whoever reaches %s can ask the pool in this machine's name; --api-key KEY makes clients show a key", host)
+		_, port, _ := net.SplitHostPort(strings.TrimPrefix(address, "http://"))
+		b.warn("whoever reaches port %s of this machine can ask the pool in its name; --api-key KEY makes clients show a key", port)
 	}
 }
 

@@ -56,7 +56,9 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	p.say("  engine:   %s", strings.Join(found.facts, "\n            "))
 	p.say("  tier:     %s", c.Tier)
 	p.say("  at once:  %s", fmt.Sprintf("%d, and %d may wait", c.Concurrency, c.Queue))
-	p.warnReach("worker", c.Host, c.Open)
+	p.warnReach(c.Host, c.Open)
+	p.sayHowToAdd(c.Host)
+	p.say("")
 	p.say("Ctrl-C stops.")
 	return p.wait(ctx)
 }
