@@ -18,8 +18,8 @@ const (
 	firstStarts = 3
 	minBackOff  = 500 * time.Millisecond
 	maxBackOff  = time.Minute
-	steady      = time.Minute      // a child that was ready for so long starts anew from minBackOff
-	stopGrace   = 5 * time.Second  // from SIGTERM to SIGKILL
+	steady      = time.Minute     // a child that was ready for so long starts anew from minBackOff
+	stopGrace   = 5 * time.Second // from SIGTERM to SIGKILL
 )
 
 // Run starts the child, keeps it running and stops it when ctx ends, which is no

@@ -231,10 +231,17 @@ func TestLlamaServerClosesAfterStreams(t *testing.T) {
 // dozens a second.
 const slow = `{"model":"slow","stream":true,"max_tokens":1500,"ignore_eos":true,` + hello + `}`
 
-// A client that leaves frees the engine's only slot at once.
-func TestLlamaServerCancel(t *testing.T) {
+// One slow engine is left by a client, and then dies.
+func TestLlamaServerCutShort(t *testing.T) {
 	t.Parallel()
 	e, server := llama(t, enginetest.Options{Model: tinygguf.Slow(), Alias: "slow"})
+	checkCancel(t, e, server)
+	checkCrash(t, e, server)
+}
+
+// checkCancel makes sure that a client that leaves frees the only slot at once.
+func checkCancel(t *testing.T, e *Engine, server *enginetest.Engine) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	answer, err := e.Do(ctx, engine.Call{Path: "/v1/chat/completions", Body: []byte(slow)})
@@ -264,23 +271,10 @@ func TestLlamaServerCancel(t *testing.T) {
 	})
 }
 
-func waitUntil(t *testing.T, what string, is func() bool) {
+// checkCrash makes sure that an engine that dies in the middle of a stream is a
+// failure, not an end.
+func checkCrash(t *testing.T, e *Engine, server *enginetest.Engine) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(2 * time.Minute); !is(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("after 2 minutes it is not true that %s", what)
-		}
-	}
-}
-
-// An engine that dies in the middle of a stream is a failure, not an end.
-func TestLlamaServerCrash(t *testing.T) {
-	t.Parallel()
-	e, server := llama(t, enginetest.Options{Model: tinygguf.Slow(), Alias: "slow"})
 	events := 0
 	meter, err := watch(do(t, e, "/v1/chat/completions", slow), "/v1/chat/completions", func(openai.Event) {
 		if events++; events == 3 {
@@ -293,5 +287,18 @@ func TestLlamaServerCrash(t *testing.T) {
 	_, err = e.Do(t.Context(), engine.Call{Path: "/v1/chat/completions", Body: []byte(slow)})
 	if refusal, ok := errors.AsType[*openai.Error](err); !ok || refusal.Status != 502 || !strings.Contains(refusal.Message, server.URL) {
 		t.Errorf("the next call: %v; want 502 that names the address", err)
+	}
+}
+
+func waitUntil(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(2 * time.Minute); !is(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("after 2 minutes it is not true that %s", what)
+		}
 	}
 }
