@@ -20,7 +20,7 @@
 // has to wait in the queue, after one second when it runs but its engine has
 // sent nothing yet, and every five seconds from then on. Its headers say
 // X-Lobstah-Position (place in the queue, 0 when running) and X-Lobstah-Eta
-// (seconds until its turn, an estimate). A Go client sees it with
+// (seconds until its turn, an estimate, once there is one). A Go client sees it with
 // httptrace.ClientTrace.Got1xxResponse; a client that does not look loses
 // nothing. Because 102 is not the answer, the answer keeps its true status:
 // whatever fails before the first data byte, even after acceptance, is an HTTP

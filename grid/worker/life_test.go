@@ -190,8 +190,8 @@ func TestAcceptanceIsTold(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		want := map[string][]told{
-			"running": {{1 * time.Second, "0", "0"}, {6 * time.Second, "0", "0"}},
-			"queued":  {{0, "1", "0"}, {5 * time.Second, "1", "0"}, {10 * time.Second, "0", "0"}},
+			"running": {{1 * time.Second, "0", ""}, {6 * time.Second, "0", ""}},
+			"queued":  {{0, "1", ""}, {5 * time.Second, "1", ""}, {10 * time.Second, "0", ""}},
 		}
 		for name, list := range want {
 			if len(seen[name]) != len(list) {
@@ -222,9 +222,16 @@ func TestUnsignedStreamsGetComments(t *testing.T) {
 			t.Errorf("first: %d %s", got.status, got.body)
 		}
 		synctest.Wait()
+		third := w.ask(t.Context(), chatStreamBody) // the first took 25 s
+		time.Sleep(commentAfter + time.Second)
+		call = <-w.engine.calls
+		close(call.body)
 		close((<-w.engine.calls).body)
+		if got := <-third; !strings.HasPrefix(got.body, ": queue 1 of 1, eta 25s\n\n") {
+			t.Errorf("third: %s", got.body)
+		}
 		got := <-second
-		if want := ": queue 1 of 1, eta 0s\n\n: queue 1 of 1, eta 0s\n\ndata: {\"error\":"; got.status != 200 || !strings.HasPrefix(got.body, want) || strings.Contains(got.body, "[DONE]") {
+		if want := ": queue 1 of 1\n\n: queue 1 of 1\n\n: waiting for the engine\n\ndata: {\"error\":"; got.status != 200 || !strings.HasPrefix(got.body, want) || strings.Contains(got.body, "[DONE]") {
 			t.Errorf("second: %d %s; want %s", got.status, got.body, want)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"lobstah/openai"
@@ -44,7 +45,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-func clip(s string, n int) string { return s[:min(len(s), n)] }
+// clip cuts s to n bytes at most, between characters.
+func clip(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
 
 // settle makes the job's receipt and records it; the slot is given on first,
 // so that an engine never waits for a disk. Without a ledger, or when it
@@ -98,9 +100,16 @@ func (j *job) tokens() (input, output int64, source receipt.TokenSource) {
 // pageSize is how many receipts one answer has.
 const pageSize = 100
 
+// A receiptPage is the answer to GET /receipts. Whoever asks goes on with
+// since=next until no receipt comes.
+type receiptPage struct {
+	Next     int64             `json:"next"`
+	Receipts []json.RawMessage `json:"receipts"`
+}
+
 // serveReceipts answers GET /receipts?since=SEQ: the requester's own receipts,
 // so that those of streams it left reach it too.
-func (w *Worker) serveReceipts(r *http.Request) (any, *openai.Error) {
+func (w *Worker) serveReceipts(r *http.Request) (*receiptPage, *openai.Error) {
 	if w.book == nil {
 		return nil, &openai.Error{Status: http.StatusNotFound, Type: "not_found", Message: "this worker makes no receipts"}
 	}
@@ -123,15 +132,9 @@ func (w *Worker) serveReceipts(r *http.Request) (any, *openai.Error) {
 		w.config.Logger.Error("cannot list receipts", "requester", c.id, "err", err)
 		return nil, unavailable("ledger_error", recordRetry, "the worker cannot read its ledger; its log says why")
 	}
-	return page(list, next)
-}
-
-// page is the answer's body: {"receipts":[envelope,...],"next":SEQ}. Whoever
-// asks goes on with since=next until no receipt comes.
-func page(list []*receipt.Signed, next int64) (any, *openai.Error) {
-	envelopes := make([]json.RawMessage, len(list))
+	page := &receiptPage{next, make([]json.RawMessage, len(list))}
 	for i, s := range list {
-		envelopes[i] = s.Envelope()
+		page.Receipts[i] = s.Envelope()
 	}
-	return map[string]any{"receipts": envelopes, "next": next}, nil
+	return page, nil
 }

@@ -16,7 +16,7 @@ import (
 // stands.
 const (
 	PositionHeader = "X-Lobstah-Position" // place in the queue, 0 when running
-	EtaHeader      = "X-Lobstah-Eta"      // seconds until its turn
+	EtaHeader      = "X-Lobstah-Eta"      // seconds until its turn; none while nothing was measured
 )
 
 const (
@@ -79,8 +79,11 @@ func (r *reply) accept(mode beatMode, queued bool, place func() (int, int, time.
 
 // heartbeat runs on the timer until the answer begins.
 func (r *reply) heartbeat() {
-	position, depth, eta := r.place()
-	seconds := int(math.Ceil(eta.Seconds()))
+	position, depth, wait := r.place()
+	eta := ""
+	if wait > 0 { // else nothing was measured yet, or it runs
+		eta = strconv.Itoa(int(math.Ceil(wait.Seconds())))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || r.beat == nil {
@@ -89,7 +92,9 @@ func (r *reply) heartbeat() {
 	if r.mode == informational {
 		h := r.w.Header()
 		h.Set(PositionHeader, strconv.Itoa(position))
-		h.Set(EtaHeader, strconv.Itoa(seconds))
+		if eta != "" {
+			h.Set(EtaHeader, eta)
+		}
 		r.extend()
 		r.w.WriteHeader(http.StatusProcessing)
 		h.Del(PositionHeader)
@@ -97,13 +102,16 @@ func (r *reply) heartbeat() {
 		r.beat.Reset(nextBeat)
 		return
 	}
-	line := ": waiting for the engine\n\n"
+	line := ": waiting for the engine"
 	if position > 0 {
-		line = fmt.Sprintf(": queue %d of %d, eta %ds\n\n", position, depth, seconds)
+		line = fmt.Sprintf(": queue %d of %d", position, depth)
+	}
+	if eta != "" {
+		line += ", eta " + eta + "s"
 	}
 	r.open()
 	r.extend()
-	if _, err := r.w.Write([]byte(line)); err == nil && r.control.Flush() == nil {
+	if _, err := r.w.Write([]byte(line + "\n\n")); err == nil && r.control.Flush() == nil {
 		r.beat.Reset(commentAfter)
 	}
 }
