@@ -44,7 +44,7 @@ const (
 	connectTimeout = 10 * time.Second
 	maxConns       = 512
 	maxHeaderBytes = 64 << 10
-	writeBuffer    = 2 << 10 // a head with its signature and a short body; longer bodies pass by it
+	writeBuffer    = 2 << 10         // a head with its signature and a short body; longer bodies pass by it
 	plainMemory    = 5 * time.Minute // how long a peer is taken to speak no TLS
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"time"
 
@@ -71,7 +72,7 @@ var (
 // pass looks at one event and writes it on.
 func (r *relay) pass(event openai.Event) error {
 	raw := event.Raw
-	if event.Data == nil || raw[0] == ':' {
+	if event.Data == nil || commented(raw) {
 		if raw = r.comment(event); len(raw) == 0 {
 			return nil
 		}
@@ -112,7 +113,7 @@ func (r *relay) look(data []byte) error {
 // comments of ours.
 func (r *relay) comment(event openai.Event) []byte {
 	left := make([]byte, 0, len(event.Raw))
-	for line := range bytes.Lines(event.Raw) {
+	for line := range lines(event.Raw) {
 		text, isReceipt := bytes.CutPrefix(line, []byte(receipt.CommentPrefix))
 		if isReceipt {
 			r.receipt = string(bytes.TrimSpace(text[:min(len(text), 2*receipt.MaxBytes)]))
@@ -133,6 +134,44 @@ func (r *relay) comment(event openai.Event) []byte {
 		return nil
 	}
 	return left
+}
+
+// commented reports whether a line of an event is a comment. Data that engines
+// send are a single line, which is told at once.
+func commented(raw []byte) bool {
+	if raw[0] == 'd' && bytes.IndexByte(raw, '\n') >= len(raw)-2 && bytes.IndexByte(raw, '\r') < 0 {
+		return false
+	}
+	for i := 0; i < len(raw); {
+		if raw[i] == ':' {
+			return true
+		}
+		next := bytes.IndexAny(raw[i:], "\r\n")
+		if next < 0 {
+			return false
+		}
+		i += next + 1
+	}
+	return false
+}
+
+// lines yields the lines of an event with their ends: LF, CRLF or CR.
+func lines(raw []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(raw) > 0 {
+			end := bytes.IndexAny(raw, "\r\n") + 1
+			if end == 0 {
+				end = len(raw)
+			}
+			if raw[end-1] == '\r' && end < len(raw) && raw[end] == '\n' {
+				end++
+			}
+			if !yield(raw[:end]) {
+				return
+			}
+			raw = raw[end:]
+		}
+	}
 }
 
 // maxBatch is how much is put together for one write.
