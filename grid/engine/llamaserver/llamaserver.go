@@ -33,6 +33,7 @@ import (
 // Config says what to run. Only Model is needed.
 type Config struct {
 	Model    string       // a GGUF file, or hf:USER/REPO[:QUANT]
+	Name     string       // of the model on the wire; "": the file's or repository's
 	Program  string       // llama-server; "": the one on PATH
 	Args     []string     // more arguments for it
 	Progress func(Status) // told what happens, by Run's goroutine; it must not block
@@ -82,6 +83,9 @@ func New(config Config) (*Engine, error) {
 	from, err := parseModel(config.Model)
 	if err != nil {
 		return nil, err
+	}
+	if config.Name != "" {
+		from.alias = config.Name
 	}
 	if err := checkArgs(config.Args); err != nil {
 		return nil, err

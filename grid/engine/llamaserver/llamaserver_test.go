@@ -80,15 +80,15 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	file := enginetest.ModelFile(t, tinygguf.Words())
 	var told statuses
-	e, stop := run(t, Config{Model: file, Progress: told.add})
+	e, stop := run(t, Config{Model: file, Name: "my/model:7b", Progress: told.add})
 	if err := e.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	models, err := e.Models(t.Context())
-	if err != nil || len(models) != 1 || models[0].ID != "tiny-words" || models[0].Engine != "llama-server" {
+	if err != nil || len(models) != 1 || models[0].ID != "my/model:7b" || models[0].Engine != "llama-server" {
 		t.Errorf("Models() = %+v, %v", models, err)
 	}
-	if text, err := ask(t, e, "tiny-words"); err != nil || !strings.Contains(text, `"finish_reason":"length"`) {
+	if text, err := ask(t, e, "my/model:7b"); err != nil || !strings.Contains(text, `"finish_reason":"length"`) {
 		t.Errorf("the answer is %s, %v", text, err)
 	}
 	if _, err := ask(t, e, "other"); err == nil {
@@ -102,7 +102,7 @@ func TestRun(t *testing.T) {
 	if child.alive() {
 		t.Error("the child outlives Run")
 	}
-	_, err = ask(t, e, "tiny-words")
+	_, err = ask(t, e, "my/model:7b")
 	if refusal, ok := errors.AsType[*openai.Error](err); !ok || refusal.Status != 503 || refusal.RetryAfter == 0 {
 		t.Errorf("after the end: %v; want 503 with a time to come back", err)
 	}

@@ -61,7 +61,7 @@ func checkFile(path string) error {
 }
 
 // reserved are the flags that Run sets and relies on.
-var reserved = []string{"-m", "--model", "-hf", "-hfr", "--hf-repo", "--host", "--port", "--api-key", "--api-key-file", "--api-prefix", "--models-dir"}
+var reserved = []string{"-m", "--model", "-hf", "-hfr", "--hf-repo", "-a", "--alias", "--host", "--port", "--api-key", "--api-key-file", "--api-prefix", "--models-dir"}
 
 func checkArgs(args []string) error {
 	for _, arg := range args {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/grid/engine/openaiapi"
 )
 
@@ -102,17 +104,18 @@ func (e *Engine) args(port string) []string {
 
 // load waits until the child has loaded its model.
 func (e *Engine) load(ctx context.Context, child *child, live *openaiapi.Engine) error {
-	told := time.Duration(0)
+	tell := time.Second // and later more seldom: after 2, 4, 8, … and then each 30 seconds
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		if healthy(ctx, live.Address()) {
-			// A stranger on the port would not list our model.
-			if models, err := live.Models(ctx); err == nil && len(models) > 0 && child.alive() {
+			// A stranger who took the port meanwhile does not list our model.
+			models, err := live.Models(ctx)
+			if err == nil && slices.ContainsFunc(models, e.isOurs) && child.alive() {
 				child.log.close()
 				return nil
 			}
 		}
-		if age := child.age(); age-told >= time.Second {
-			told = age
+		if age := child.age(); age >= tell {
+			tell = age + min(age, 30*time.Second)
 			e.config.Progress(Status{Phase: Loading, Elapsed: age})
 		}
 		select {
@@ -124,6 +127,8 @@ func (e *Engine) load(ctx context.Context, child *child, live *openaiapi.Engine)
 		}
 	}
 }
+
+func (e *Engine) isOurs(m grid.Model) bool { return m.ID == e.source.alias }
 
 // healthy asks GET /health, which needs no key.
 func healthy(ctx context.Context, base string) bool {
