@@ -53,7 +53,7 @@ func argEnv(env *interp.Env, args value.Value) *interp.Env {
 	o, _ := args.AsObject()
 	for k, v := range o.All() {
 		if name := argVar(k); name != "" {
-			vars["LOBSTER_ARG_"+name] = value.Text(v)
+			vars["LOBSTER_ARG_"+name] = value.Clean(value.Text(v))
 		}
 	}
 	return env.WithVars(vars)
@@ -95,7 +95,7 @@ func (r *runner) fileEnv(sc scope) *interp.Env {
 func fillVars(sc scope, vars []Var) map[string]string {
 	out := make(map[string]string, len(vars))
 	for _, v := range vars {
-		out[v.Name] = sc.fill(v.Text)
+		out[v.Name] = value.Clean(sc.fill(v.Text))
 	}
 	return out
 }

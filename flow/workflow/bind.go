@@ -67,7 +67,7 @@ func (r *runner) collectFiles(f *File, dir string, sc scope, into map[string]str
 		if err != nil || into[real] != "" {
 			continue
 		}
-		source, err := read(real)
+		source, err := readText(real)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

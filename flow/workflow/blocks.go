@@ -160,7 +160,7 @@ func (w job) loop(ctx context.Context, s *Step) (value.Value, error) {
 
 func (w job) loopList(s *Step) ([]value.Value, error) {
 	over := value.String(w.scope.fill(s.Loop.Over))
-	if ref, ok := asReference(w.scope.fillArgs(s.Loop.Over)); ok {
+	if ref, ok := asReference(s.Loop.Over); ok {
 		v, err := w.scope.strict(ref)
 		if err != nil {
 			return nil, err
@@ -201,6 +201,9 @@ func (w job) round(ctx context.Context, s *Step, i int, item value.Value) (value
 
 func (w job) subStep(ctx context.Context, s, sub *Step, sc scope) (result value.Value, ran bool, err error) {
 	goOn, err := sc.allows(sub.When)
+	if inner, ok := errors.AsType[fatal](err); ok {
+		err = inner.error // on_error of the loop covers everything in it
+	}
 	if err != nil {
 		return value.Undefined, false, err
 	}

@@ -107,7 +107,10 @@ func (r *runner) approvalRequest(s *Step, result value.Value) (value.Value, iden
 	who := r.identityOf(s.Gate)
 	prompt, items, preview := value.String(s.Gate.prompt(s.ID)), gateItems(s.Gate, result), gatePreview(s.Gate, result)
 	if own := ownRequest(result.Field("json")); !own.IsUndefined() {
-		prompt, items, preview = own.Field("prompt"), listOf(own.Field("items")), own.Field("preview")
+		prompt, items, preview = own.Field("prompt"), own.Field("items"), own.Field("preview")
+		if items.IsNullish() {
+			items = value.List()
+		}
 		who.override(own)
 	}
 	var b value.Builder
@@ -167,7 +170,7 @@ func gatePreview(g *Gate, result value.Value) value.Value {
 // ownRequest is the request that a step's own JSON makes, Undefined when it makes none.
 func ownRequest(json value.Value) value.Value {
 	for _, v := range []value.Value{json.Field("requiresApproval"), json} {
-		if text, ok := v.Field("prompt").AsString(); ok && text != "" {
+		if v.Field("prompt").Truthy() {
 			return v
 		}
 	}
@@ -184,28 +187,36 @@ func (r *runner) identityOf(g *Gate) identity {
 	if who.requiredApprover == "" {
 		who.requiredApprover = env("REQUIRED_APPROVER")
 	}
-	if g.RequireDifferentApprover != nil {
-		who.different = *g.RequireDifferentApprover
-		return who
-	}
 	switch strings.ToLower(env("REQUIRE_DIFFERENT_APPROVER")) {
 	case "true", "1", "yes", "y":
 		who.different = true
 	}
+	who.different = who.different || g.RequireDifferentApprover // nobody can take back what another one demands
 	return who
 }
 
-// override takes the policy that a step's own request states.
+// override takes the policy that a step's own request states. It can demand more, not less.
 func (w *identity) override(own value.Value) {
-	if s, ok := own.Field("initiatedBy").AsString(); ok && value.Trim(s) != "" {
-		w.initiatedBy = value.Trim(s)
+	if s := anyText(own, "initiatedBy", "initiated_by"); s != "" {
+		w.initiatedBy = s
 	}
-	if s, ok := own.Field("requiredApprover").AsString(); ok && value.Trim(s) != "" {
-		w.requiredApprover = value.Trim(s)
+	if s := anyText(own, "requiredApprover", "required_approver"); s != "" {
+		w.requiredApprover = s
 	}
-	if b, ok := own.Field("requireDifferentApprover").AsBool(); ok {
-		w.different = b
+	for _, key := range []string{"requireDifferentApprover", "require_different_approver"} {
+		b, _ := own.Field(key).AsBool()
+		w.different = w.different || b
 	}
+}
+
+// anyText is the first of the fields that holds something, as text.
+func anyText(v value.Value, keys ...string) string {
+	for _, k := range keys {
+		if f := v.Field(k); !f.IsNullish() && value.Trim(value.Text(f)) != "" {
+			return value.Trim(value.Text(f))
+		}
+	}
+	return ""
 }
 
 // value is the policy as requests and documents hold it, and false when there is none.

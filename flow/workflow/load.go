@@ -44,7 +44,7 @@ type AccessError struct {
 
 func (e *AccessError) Error() string {
 	if errors.Is(e.Err, fs.ErrNotExist) {
-		return "ENOENT: no such file or directory, open '" + e.Path + "'"
+		return "ENOENT: no such file or directory, stat '" + e.Path + "'"
 	}
 	return e.Err.Error()
 }
@@ -59,10 +59,23 @@ func (e plainError) Error() string { return string(e) }
 
 const (
 	errNotFile   = plainError("Workflow path is not a file")
+	errDirectory = plainError("EISDIR: illegal operation on a directory, read")
 	errExtension = plainError("Workflow file must end in .lobster, .yaml, .yml, or .json")
 )
 
+// read reads a workflow file that a caller names.
 func read(name string) (string, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return "", &AccessError{name, errNotFile}
+	case err == nil && !knownExtension(name):
+		return "", &AccessError{name, errExtension}
+	}
+	return readText(name)
+}
+
+func readText(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", &AccessError{absolute(name), err}
@@ -72,10 +85,10 @@ func read(name string) (string, error) {
 	switch {
 	case err != nil:
 		return "", &AccessError{absolute(name), err}
+	case info.IsDir():
+		return "", &AccessError{name, errDirectory}
 	case !info.Mode().IsRegular():
 		return "", &AccessError{name, errNotFile}
-	case !knownExtension(name):
-		return "", &AccessError{name, errExtension}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
 	if err == nil && len(data) > MaxFileBytes {
@@ -244,12 +257,11 @@ func decodeGate(n *node) *Gate {
 	if n.get("items").isList() {
 		g.Items = n.val("items")
 	}
-	g.InitiatedBy = firstText(n, "initiated_by", "initiatedBy")
-	g.RequiredApprover = firstText(n, "required_approver", "requiredApprover")
+	g.InitiatedBy = firstText(n, "initiatedBy", "initiated_by")
+	g.RequiredApprover = firstText(n, "requiredApprover", "required_approver")
 	for _, key := range []string{"require_different_approver", "requireDifferentApprover"} {
-		if b, ok := n.val(key).AsBool(); ok && g.RequireDifferentApprover == nil {
-			g.RequireDifferentApprover = &b
-		}
+		b, _ := n.val(key).AsBool()
+		g.RequireDifferentApprover = g.RequireDifferentApprover || b
 	}
 	return g
 }

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -30,12 +31,13 @@ func (w job) nested(ctx context.Context, s *Step) (value.Value, error) {
 	}
 	var b value.Builder
 	b.Set("id", value.String(s.ID))
-	b.Set("stdout", value.String(""))
-	if len(out.Output) > 0 {
-		v := interp.OneOrList(out.Output)
-		b.Set("stdout", value.String(plainText(v)))
-		b.Set("json", v)
+	v := interp.OneOrList(out.Output)
+	text := plainText(v)
+	if len(out.Output) == 0 {
+		text = ""
 	}
+	b.Set("stdout", value.String(text))
+	b.Set("json", v)
 	return b.Value(), nil
 }
 
@@ -59,7 +61,7 @@ func (w job) child(s *Step) (*runner, error) {
 	if len(w.runner.parents) >= maxNesting {
 		return nil, plainError("Workflow step " + s.ID + " nests workflow files too deeply")
 	}
-	f, err := Load(path)
+	f, err := loadNested(path)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +78,18 @@ func (w job) child(s *Step) (*runner, error) {
 	child.parents = append(slices.Clone(w.runner.parents), real)
 	child.cost = w.runner.cost.nested(w.bill, f.CostLimit)
 	return child, nil
+}
+
+// loadNested reads a file whose name the step gives, so it may end in anything.
+func loadNested(path string) (*File, error) {
+	source, err := readText(path)
+	if access, ok := errors.AsType[*AccessError](err); ok {
+		return nil, plainError(access.Error()) // a failure of the step, not of the caller's words
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, source)
 }
 
 // childArgs are the arguments that the step gives: texts are templates, anything else is meant literally.

@@ -14,9 +14,14 @@ type SyntaxError struct {
 	source       string
 }
 
-// Error gives the message, its place, the line and a caret below the place.
+// Error gives the message, its place, the line and a caret below the place; a fault at the beginning of a line shows the line before, too.
 func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("%s at line %d, column %d:\n\n%s\n", e.Message, e.Line, e.Column, caret(e.source, e.Line, e.Column))
+	shown := caret(e.source, e.Line, e.Column)
+	if e.Line > 1 && strings.Trim(value.Cut16(shown, e.Column-1), " ") == "" {
+		before, _, _ := strings.Cut(caret(e.source, e.Line-1, 1), "\n")
+		shown = before + "\n" + shown
+	}
+	return fmt.Sprintf("%s at line %d, column %d:\n\n%s\n", e.Message, e.Line, e.Column, shown)
 }
 
 // caret shows a line of source with a caret below a column. Long lines are cut around it.

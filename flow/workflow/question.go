@@ -41,18 +41,16 @@ func (r *runner) question(ctx context.Context, s *Step) (*Outcome, error) {
 	doc := r.document(r.next + 1)
 	doc.Set("inputStepId", value.String(s.ID))
 	doc.Set("inputSchema", s.Input.Schema)
-	doc.Set("inputSubject", subject)
+	if !subject.IsUndefined() {
+		doc.Set("inputSubject", subject)
+	}
 	return r.pause(ctx, NeedsInput, request, doc)
 }
 
 // subject is what a question is about: what the step reads, else the last result.
 func (r *runner) subject(s *Step) (value.Value, error) {
 	if !s.Stdin.IsUndefined() {
-		v, err := job{runner: r, scope: r.scope()}.stdin(s)
-		if v.IsUndefined() {
-			v = value.Null
-		}
-		return v, err
+		return job{runner: r, scope: r.scope()}.stdin(s)
 	}
 	res, _ := r.done.get(r.last)
 	for _, key := range []string{"json", "response", "stdout"} {

@@ -264,7 +264,7 @@ func (p *paused) answer(r *runner, a Answer) error {
 		return p.pipelineChanged(r.file)
 	case p.input != "":
 		subject := p.doc.Field("inputSubject")
-		r.done.set(p.input, answered(p.input, orNull(subject), a.Response))
+		r.done.set(p.input, answered(p.input, subject, a.Response))
 		r.last = p.input
 		if p.next < len(r.file.Steps) && r.file.Steps[p.next].ID == p.input {
 			r.next++ // a document that points at the question itself

@@ -75,7 +75,7 @@ func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
 	if err != nil {
 		return value.Undefined, err
 	}
-	text := w.scope.fill(s.Text)
+	text := value.Clean(w.scope.fill(s.Text))
 	limit, err := w.env.LimitVar("LOBSTER_MAX_OUTPUT_BYTES", maxOutput)
 	if err != nil {
 		return value.Undefined, err
@@ -85,7 +85,7 @@ func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
 	}
 	out, errOut := &capped{limit: limit}, &capped{limit: limit}
 	exit, err := w.env.Start(ctx, &interp.Process{
-		Argv: w.env.Shell(text), Stdin: strings.NewReader(inText(in)), Stdout: out, Stderr: errOut, Grace: grace(s),
+		Argv: w.env.Shell(text), Stdin: strings.NewReader(value.Clean(inText(in))), Stdout: out, Stderr: errOut, Grace: grace(s),
 	})
 	switch {
 	case interp.IsNotFound(err):
@@ -187,7 +187,7 @@ func (w job) pipelineError(err error) error {
 		return err
 	}
 	if !w.canAsk {
-		return fatal{plainError("requestInput is not supported in this pipeline context")}
+		return plainError("requestInput is not supported in this pipeline context")
 	}
 	return fatal{pause}
 }
@@ -239,7 +239,10 @@ func itemsText(items []value.Value) string {
 	if len(texts) == len(items) {
 		return strings.Join(texts, "\n")
 	}
-	return plainText(interp.OneOrList(items))
+	if one := interp.OneOrList(items); !one.IsNull() {
+		return plainText(one)
+	}
+	return ""
 }
 
 // plainText is a value as text: strings as they are, the rest compact JSON.

@@ -100,7 +100,7 @@ type Gate struct {
 	Preview                  string
 	InitiatedBy              string
 	RequiredApprover         string
-	RequireDifferentApprover *bool // nil leaves it to the environment
+	RequireDifferentApprover bool
 }
 
 // Input is a question with a typed answer.

@@ -241,18 +241,22 @@ func (b *yamlBuilder) alias(n *ast.AliasNode) (*node, error) {
 	return b.count(&copied)
 }
 
-// tagged reads a tagged node. Only !!str changes anything: the others say what the core schema finds anyway, or nothing we know.
+// tagged reads a tagged node. A tag of the core schema says how to read a scalar, one that we do not know makes it text.
 func (b *yamlBuilder) tagged(n *ast.TagNode, depth int) (*node, error) {
 	tok := n.GetToken()
-	inner := n.Value
-	isText := tok.Value == "!!str" || !strings.HasPrefix(tok.Value, "!!")
-	if _, isScalar := inner.(ast.ScalarNode); isScalar && isText {
-		if _, isBlock := inner.(*ast.LiteralNode); !isBlock {
-			line, col := place(tok)
-			return b.count(&node{value: value.String(value.Clean(inner.GetToken().Value)), line: line, col: col})
-		}
+	_, isScalar := n.Value.(ast.ScalarNode)
+	_, isBlock := n.Value.(*ast.LiteralNode)
+	if !isScalar || isBlock {
+		return b.node(n.Value, depth+1)
 	}
-	return b.node(inner, depth+1)
+	text := n.Value.GetToken().Value
+	v := value.String(value.Clean(text))
+	switch tok.Value {
+	case "!!int", "!!float", "!!bool", "!!null":
+		v = resolvePlain(text)
+	}
+	line, col := place(tok)
+	return b.count(&node{value: v, line: line, col: col})
 }
 
 // count refuses documents that aliases blow up beyond reason.
