@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"net/http"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,9 @@ func New(config Config) (*Engine, error) {
 	}
 	if config.Name != "" {
 		from.alias = config.Name
+	}
+	if name := from.alias; name == "" || name != wireName(name) || strings.HasPrefix(name, "/") {
+		return nil, fmt.Errorf("model name %q: want one without commas, line breaks and spaces around it", name)
 	}
 	if err := checkArgs(config.Args); err != nil {
 		return nil, err

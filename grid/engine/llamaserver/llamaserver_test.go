@@ -146,7 +146,12 @@ func TestRestart(t *testing.T) {
 			close(readyAgain)
 		}
 	}
-	e, _ := run(t, Config{Model: enginetest.ModelFile(t, tinygguf.Words()), Progress: progress})
+	const name = "odd_ näme"
+	file := filepath.Join(t.TempDir(), "odd, näme .gguf")
+	if err := os.Rename(enginetest.ModelFile(t, tinygguf.Words()), file); err != nil {
+		t.Fatal(err)
+	}
+	e, _ := run(t, Config{Model: file, Progress: progress})
 	if err := e.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +164,7 @@ func TestRestart(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatalf("it was not started again: %+v", told.list)
 	}
-	if text, err := ask(t, e, "tiny-words"); err != nil || !strings.Contains(text, "choices") {
+	if text, err := ask(t, e, name); err != nil || !strings.Contains(text, "choices") {
 		t.Errorf("after a crash: %s, %v", text, err)
 	}
 	if again := e.live.Load(); again == first {
@@ -210,6 +215,9 @@ func TestNewRefuses(t *testing.T) {
 		{Config{Model: "hf:"}, "hf:USER/REPO"},
 		{Config{Model: "hf:--help/x"}, "hf:USER/REPO"},
 		{Config{Model: "hf:user/repo:Q4 --host 0.0.0.0"}, "hf:USER/REPO"},
+		{Config{Model: good, Name: "a,b"}, "without commas"},
+		{Config{Model: good, Name: " "}, "without commas"},
+		{Config{Model: good, Args: []string{"--alias", "x"}}, "--alias"},
 		{Config{Model: good, Args: []string{"--host", "0.0.0.0"}}, "--host"},
 		{Config{Model: good, Args: []string{"--api-key=x"}}, "--api-key"},
 		{Config{Model: good, Program: filepath.Join(dir, "no-such-program")}, "is not installed"},

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // source is where the model comes from.
@@ -37,9 +38,20 @@ func parseModel(text string) (source, error) {
 	if err := checkFile(path); err != nil {
 		return source{}, fmt.Errorf("--model: %w", err)
 	}
-	alias := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	alias = strings.ReplaceAll(shardPattern.ReplaceAllString(alias, ""), ",", "_") // a comma would make two names
-	return source{[]string{"--model", path}, alias}, nil
+	name := shardPattern.ReplaceAllString(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), "")
+	return source{[]string{"--model", path}, wireName(name)}, nil
+}
+
+// wireName makes a name that llama-server takes as it is, and as one: it cuts
+// names at commas and trims them.
+func wireName(name string) string {
+	clean := func(r rune) rune {
+		if r == ',' || unicode.IsControl(r) {
+			return '_'
+		}
+		return r
+	}
+	return strings.TrimSpace(strings.Map(clean, name))
 }
 
 // checkFile looks at a file's first bytes, so that a wrong one is refused at

@@ -107,9 +107,11 @@ func (e *Engine) load(ctx context.Context, child *child, live *openaiapi.Engine)
 	tell := time.Second // and later more seldom: after 2, 4, 8, … and then each 30 seconds
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		if healthy(ctx, live.Address()) {
-			// A stranger who took the port meanwhile does not list our model.
 			models, err := live.Models(ctx)
-			if err == nil && slices.ContainsFunc(models, e.isOurs) && child.alive() {
+			if err == nil && !slices.ContainsFunc(models, e.isOurs) {
+				return fmt.Errorf("what listens on llama-server's port at %s is another program", live.Address())
+			}
+			if err == nil && child.alive() {
 				child.log.close()
 				return nil
 			}
