@@ -99,7 +99,7 @@ func (p *process) report(ctx context.Context) report {
 	}
 	if p.worker != nil {
 		p.ask(ctx, p.worker, "/capacity", &r.Worker)
-		r.Engines = p.engines.facts
+		r.Engines = p.engines.live.state.Load().facts
 	}
 	return r
 }

@@ -1,17 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 
-	"lobstah/grid"
 	"lobstah/grid/engine"
 	"lobstah/grid/engine/detect"
 	"lobstah/grid/engine/gguf"
@@ -28,7 +28,8 @@ const (
 	engineDemo = "demo"
 )
 
-// engines are those that a worker serves, and what belongs to them.
+// engines are those that a worker serves, and what belongs to them. They are
+// found before anything is served; after that only watch changes them.
 type engines struct {
 	list     []engine.Engine
 	facts    []string // one line for each, for people
@@ -36,10 +37,12 @@ type engines struct {
 	children []*llamaserver.Engine
 	embedded []*embedded
 	onlyDemo bool // nothing was found that answers
+	live     liveEngine
+	look     func(context.Context) []detect.Finding // how to look again; nil without --engine auto
 }
 
 // pool is all of them as one.
-func (e *engines) pool() engine.Engine { return pool.New(e.list...) }
+func (e *engines) pool() *pool.Pool { return pool.New(e.list...) }
 
 func (e *engines) add(one engine.Engine, format string, args ...any) {
 	e.list = append(e.list, one)
@@ -47,8 +50,11 @@ func (e *engines) add(one engine.Engine, format string, args ...any) {
 }
 
 // run keeps what runs in this process and its children alive until ctx ends.
-func (e *engines) run(ctx context.Context) error {
+func (e *engines) run(ctx context.Context, log *slog.Logger) error {
 	var wg sync.WaitGroup
+	if e.onlyDemo && e.look != nil {
+		wg.Go(func() { e.watch(ctx, log) })
+	}
 	failures := make([]error, len(e.children)+len(e.embedded))
 	for i, child := range e.children {
 		wg.Go(func() { failures[i] = child.Run(ctx) })
@@ -63,6 +69,14 @@ func (e *engines) run(ctx context.Context) error {
 // findEngines does what the settings say: by default it looks around, and
 // serves the demo model when there is nothing.
 func (a *app) findEngines(ctx context.Context, s engineSettings) (*engines, error) {
+	found, err := a.gather(ctx, s)
+	if err == nil {
+		found.live.set(found.pool(), found.facts)
+	}
+	return found, err
+}
+
+func (a *app) gather(ctx context.Context, s engineSettings) (*engines, error) {
 	found := &engines{}
 	names := s.Engine
 	if len(names) == 0 && len(s.Model) == 0 {
@@ -113,8 +127,11 @@ func (a *app) detect(ctx context.Context, found *engines, s engineSettings) {
 	for i, port := range s.EnginePorts {
 		at[i] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
+	found.look = func(ctx context.Context) []detect.Finding {
+		return detect.Look(ctx, detect.Config{OllamaHost: a.Getenv("OLLAMA_HOST"), Addresses: at, Key: s.EngineKey})
+	}
 	done := a.Progress("looking for engines on this machine")
-	findings := detect.Look(ctx, detect.Config{OllamaHost: a.Getenv("OLLAMA_HOST"), Addresses: at, Key: s.EngineKey})
+	findings := found.look(ctx)
 	done()
 	for _, f := range findings {
 		if f.Engine != nil {
@@ -131,7 +148,7 @@ func (a *app) detect(ctx context.Context, found *engines, s engineSettings) {
 // addURL takes the engine at an address. One that does not answer now is kept,
 // since it may be started later.
 func (a *app) addURL(ctx context.Context, found *engines, address, key string) error {
-	e, kind, err := a.open(ctx, address, key)
+	e, kind, err := open(ctx, address, key)
 	if err != nil {
 		return cli.Hintf(cli.Usagef("--engine %s: %v", address, err), "--engine takes auto, demo or a URL such as http://127.0.0.1:8080")
 	}
@@ -143,12 +160,15 @@ func (a *app) addURL(ctx context.Context, found *engines, address, key string) e
 		found.add(e, "%s at %s, which does not answer yet", kind, e.Address())
 		return nil
 	}
+	if len(models) > 0 {
+		kind = cmp.Or(models[0].Engine, kind)
+	}
 	found.add(e, "%s at %s with %s", kind, e.Address(), cli.Plural(len(models), "model"))
 	return nil
 }
 
 // open tells an Ollama, which has more to say, from the others.
-func (a *app) open(ctx context.Context, address, key string) (*openaiapi.Engine, string, error) {
+func open(ctx context.Context, address, key string) (*openaiapi.Engine, string, error) {
 	e, err := openaiapi.New(openaiapi.Config{BaseURL: address, Key: key})
 	if err != nil {
 		return nil, "", err
@@ -249,58 +269,4 @@ func (e *embedded) run(ctx context.Context) error {
 		err = errors.Join(err, e.ended)
 	}
 	return err
-}
-
-// getEngine are three ways to an engine that answers, for this system.
-func getEngine() []string {
-	switch runtime.GOOS {
-	case "darwin":
-		return []string{
-			"Ollama      brew install --cask ollama && open -a Ollama && ollama pull qwen3:4b",
-			"llama.cpp   brew install llama.cpp && lobstah up --model hf:ggml-org/gemma-3-4b-it-GGUF",
-			"LM Studio   brew install --cask lm-studio && lms get qwen3-4b && lms server start",
-		}
-	case "windows":
-		return []string{
-			"Ollama      winget install Ollama.Ollama; ollama pull qwen3:4b",
-			"llama.cpp   winget install llama.cpp; lobstah up --model hf:ggml-org/gemma-3-4b-it-GGUF",
-			"LM Studio   winget install ElementLabs.LMStudio; lms get qwen3-4b; lms server start",
-		}
-	}
-	return []string{
-		"Ollama      curl -fsSL https://ollama.com/install.sh | sh && ollama pull qwen3:4b",
-		"llama.cpp   brew install llama.cpp && lobstah up --model hf:ggml-org/gemma-3-4b-it-GGUF",
-		"LM Studio   install it from https://lmstudio.ai, then: lms get qwen3-4b && lms server start",
-	}
-}
-
-// bestModel is the one to try: not the demo if there is another, one that is in
-// memory rather than one that has to be loaded, and none that only embeds.
-func bestModel(models []grid.Model) (grid.Model, bool) {
-	best, score := grid.Model{}, -1
-	for _, m := range models {
-		s := 0
-		if !m.Demo {
-			s += 4
-		}
-		if m.Loaded {
-			s += 2
-		}
-		if embeds(m) {
-			continue
-		}
-		if s > score {
-			best, score = m, s
-		}
-	}
-	return best, score >= 0
-}
-
-func embeds(m grid.Model) bool {
-	for _, c := range m.Capabilities {
-		if c == "completion" || c == "tools" || c == "vision" {
-			return false
-		}
-	}
-	return len(m.Capabilities) > 0 || strings.Contains(strings.ToLower(m.ID), "embed")
 }

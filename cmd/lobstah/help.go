@@ -55,11 +55,12 @@ func printHelp(_ kong.HelpOptions, ctx *kong.Context) error {
 
 // usage is the line that is typed.
 func usage(node *kong.Node) string {
-	line := path(node)
+	var line strings.Builder
+	line.WriteString(path(node))
 	for _, p := range node.Positional {
-		line += " " + p.Summary()
+		line.WriteString(" " + p.Summary())
 	}
-	return line + " [flags]"
+	return line.String() + " [flags]"
 }
 
 // printCommands lists a node's commands under the headings of their groups.
@@ -140,7 +141,7 @@ func flagName(flag *kong.Flag) string {
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != "" && len(line)+1+len(word) > width {
 			lines, line = append(lines, line), ""
 		}

@@ -146,7 +146,7 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 	}
 	p.engines = found
 	p.worker = worker.New(worker.Config{
-		Identity: p.id.Pair, Engine: found.pool(), Ledger: workerBook{p.book}, Admission: p.allowed,
+		Identity: p.id.Pair, Engine: &found.live, Ledger: workerBook{p.book}, Admission: p.allowed,
 		Open: s.Open, Credit: s.Credit, Tier: s.Tier, Concurrency: s.Concurrency, MaxQueue: queue,
 		Version: version(), Logger: p.log.With("part", "worker"),
 	})

@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 //	mint FILE KIND...         writes receipts as JSON Lines: good, unsigned, tampered, garbage
 //	slow VAR                  starts an engine that stops in the middle of its answers, its URL into $VAR
 //	release                   lets it go on
+//	ollama VAR                starts an Ollama without models, its URL into $VAR
+//	pull                      gives it one
 //	listen VAR                takes a free port and keeps it, into $VAR
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -52,6 +54,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen, "slow": slow, "release": releaseSlow,
+			"ollama": emptyOllama, "pull": pullModel,
 		},
 		RequireExplicitExec: true,
 	})

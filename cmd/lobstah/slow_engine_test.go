@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -65,6 +67,40 @@ func releaseSlow(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // held is a script's engine.
-type held struct{ engine *slowEngine }
+type held struct {
+	engine *slowEngine
+	pulled atomic.Bool
+}
 
 type engineKey struct{}
+
+// emptyOllama serves what a fresh Ollama without models does; "pull" gives it one.
+// Calls themselves are tested with real engines elsewhere.
+func emptyOllama(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ollama VAR")
+	}
+	h := ts.Value(engineKey{}).(*held)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/version", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"version":"0.33.0"}`)
+	})
+	mux.HandleFunc("GET /api/tags", func(w http.ResponseWriter, r *http.Request) {
+		models := "[]"
+		if h.pulled.Load() {
+			models = `[{"name":"late:1b","model":"late:1b","digest":"` + strings.Repeat("ab", 32) + `","details":{}}]`
+		}
+		fmt.Fprintf(w, `{"models":%s}`, models)
+	})
+	server := httptest.NewServer(mux)
+	ts.Defer(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	ts.Setenv(args[0], server.URL)
+}
+
+func pullModel(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Value(engineKey{}).(*held).pulled.Store(true)
+}

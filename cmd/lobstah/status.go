@@ -90,11 +90,15 @@ func (a *app) printPeers(peers []peerReport) error {
 	table := cli.Table{Right: []int{3, 4}}
 	table.Row("PEER", "URL", "STATE", "RUNNING", "WAITING", "MODELS")
 	for _, p := range peers {
-		state := p.State.Status
-		if p.State.LastError != "" {
-			state += ": " + p.State.LastError
-		}
-		table.Row(p.Name(), p.URL, state, cli.Count(p.State.InFlight), cli.Count(p.State.Queue), strings.Join(p.State.Models, ", "))
+		table.Row(p.Name(), p.URL, p.State.Status, cli.Count(p.State.InFlight), cli.Count(p.State.Queue), strings.Join(p.State.Models, ", "))
 	}
-	return table.Print(a.Out, "")
+	if err := table.Print(a.Out, ""); err != nil {
+		return err
+	}
+	for _, p := range peers {
+		if p.State.LastError != "" {
+			a.say("%s: %s", cli.CleanLine(p.Name()), cli.CleanLine(p.State.LastError))
+		}
+	}
+	return nil
 }

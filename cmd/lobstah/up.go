@@ -79,7 +79,7 @@ func (p *process) startEngines(ctx context.Context, s engineSettings) (*engines,
 		return nil, err
 	}
 	p.tasks.Go(func() {
-		if err := found.run(p.background); err != nil && p.background.Err() == nil {
+		if err := found.run(p.background, p.log); err != nil && p.background.Err() == nil {
 			p.log.Error("an engine of this process ended", "err", err)
 		}
 	})
@@ -142,8 +142,9 @@ func (b *banner) engines(found *engines) {
 			b.say("  %s", line)
 		}
 	}
-	b.say("Until then the built-in demo model is served. It shows how everything works, but it")
-	b.say("only strings words together and answers nothing.")
+	b.say("Until one answers, the built-in demo model is served: it shows how everything works,")
+	b.say("but it only strings words together and answers nothing. An engine is taken as soon as")
+	b.say("it has a model; there is no need to start again.")
 	b.say("")
 }
 
