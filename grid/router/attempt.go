@@ -169,7 +169,7 @@ func (rt *Router) sign(h http.Header, p *peer, method, path string, hash [32]byt
 		return ""
 	}
 	proof := receipt.Request{Method: method, Path: path, Worker: p.ID, Requester: rt.Identity.ID(), BodyHash: hash}.
-		Sign(rt.Identity, rt.Now().Add(time.Duration(p.skew.Load())))
+		Sign(rt.Identity, p.clock(rt.Now()))
 	text := proof.String()
 	h[receipt.SignatureHeader] = []string{text}
 	return text
@@ -275,19 +275,31 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // reports whether signing again may help, which is tried once: the clock may
 // differ, or the worker may have started since.
 func (a *attempt) learnClock(h http.Header) bool {
-	const most, same = 24 * time.Hour, 5 * time.Second
 	ms, err := strconv.ParseInt(h.Get("X-Lobstah-Time"), 10, 64)
-	skew := time.UnixMilli(ms).Sub(a.rt.Now())
-	if err != nil || a.proof == "" || a.resigned || skew.Abs() > most {
+	if err != nil || a.proof == "" || a.resigned {
+		return false
+	}
+	a.resigned = a.setClock(time.UnixMilli(ms), a.rt.Now())
+	return a.resigned
+}
+
+// setClock notes how far a peer's clock is from ours, since it judges our
+// signatures by it, and dates its receipts. A day is more than a wrong clock.
+func (p *peer) setClock(theirs, now time.Time) bool {
+	const most, same = 24 * time.Hour, 5 * time.Second
+	skew := theirs.Sub(now)
+	if skew.Abs() > most {
 		return false
 	}
 	if skew.Abs() < same {
 		skew = 0
 	}
-	a.skew.Store(int64(skew))
-	a.resigned = true
+	p.skew.Store(int64(skew))
 	return true
 }
+
+// clock is the peer's time when ours is now.
+func (p *peer) clock(now time.Time) time.Time { return now.Add(time.Duration(p.skew.Load())) }
 
 // expectation is what the attempt's receipt has to say.
 func (a *attempt) expectation(responseHash string) receipt.Expectation {

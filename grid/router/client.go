@@ -37,7 +37,7 @@ type client struct {
 }
 
 // newClient makes the way; a stream gets keep-alives.
-func newClient(w http.ResponseWriter, d openai.Dialect, _ string, streams bool, every time.Duration) *client {
+func newClient(w http.ResponseWriter, d openai.Dialect, streams bool, every time.Duration) *client {
 	c := &client{w: w, control: http.NewResponseController(w), dialect: d, every: every, since: time.Now()}
 	c.last = c.since
 	if streams {

@@ -82,7 +82,7 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
 	}
 	x.wish = wish{dialect: d, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
-	x.client = newClient(w, d, id, x.streams, rt.Timeouts.KeepAlive)
+	x.client = newClient(w, d, x.streams, rt.Timeouts.KeepAlive)
 	defer x.client.close()
 	x.run(v)
 }

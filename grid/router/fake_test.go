@@ -33,6 +33,7 @@ type fakeWorker struct {
 	mu       sync.Mutex
 	capacity grid.Capacity // guarded by mu, as is what follows
 	said     string        // instead of the capacity
+	stuck    bool          // tells no capacity at all
 	answer   func(w http.ResponseWriter, r *http.Request, body []byte)
 	receipts func(w http.ResponseWriter, r *http.Request)
 
@@ -44,13 +45,17 @@ type fakeWorker struct {
 
 func (f *fakeWorker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	capacity, said, answer, receipts := f.capacity, f.said, f.answer, f.receipts
+	capacity, said, stuck, answer, receipts := f.capacity, f.said, f.stuck, f.answer, f.receipts
 	f.mu.Unlock()
 	switch r.URL.Path {
 	case "/capacity":
 		f.mu.Lock()
 		f.polls++
 		f.mu.Unlock()
+		if stuck {
+			<-r.Context().Done()
+			return
+		}
 		if said != "" {
 			io.WriteString(w, said)
 			return

@@ -240,7 +240,6 @@ func TestAnotherClockIsSignedBy(t *testing.T) {
 	inWorld(t, 1, nil, func(t *testing.T, w *world) {
 		f := w.workers[0]
 		const ahead = 20 * time.Minute
-		good := f.good
 		f.change(func() {
 			f.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
 				proof, err := receipt.ParseProof(r.Header.Get(receipt.SignatureHeader))
@@ -248,7 +247,8 @@ func TestAnotherClockIsSignedBy(t *testing.T) {
 					status(401, `{"error":{"message":"stale"}}`, "X-Lobstah-Time", strconv.FormatInt(now.UnixMilli(), 10))(rw, r, false)
 					return
 				}
-				good(rw, r, body)
+				s := f.receiptFor(r, body, receipt.HashBody([]byte(wholeAnswer)), func(s *receipt.Receipt) { s.CompletedAt = time.Now().Add(ahead) })
+				status(200, wholeAnswer, receipt.Header, s.Text())(rw, r, false)
 			}
 		})
 		for range 3 {
@@ -256,12 +256,27 @@ func TestAnotherClockIsSignedBy(t *testing.T) {
 				t.Fatalf("got %d %s", got.status, got.body)
 			}
 		}
-		if n := f.count(); n != 4 {
-			t.Errorf("asked %d times, want one more than three", n)
+		synctest.Wait()
+		if n, kept := f.count(), len(w.ledger.kept()); n != 4 || kept != 3 {
+			t.Errorf("asked %d times, %d receipts kept; want one more than three, and three\n%s", n, kept, w.log)
 		}
 		f.answers(status(401, `{"error":{"message":"never"}}`, "X-Lobstah-Time", strconv.FormatInt(time.Now().UnixMilli(), 10)))
 		if got := w.chat(askWhole); got.status != 503 || f.count() != 6 {
 			t.Errorf("a worker that always refuses was asked %d times more: %d", f.count()-4, got.status)
+		}
+	})
+}
+
+func TestClockIsLearnedWithTheCapacity(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		f := w.workers[0]
+		f.change(func() { f.capacity.Now = time.Now().Add(w.rt.Timeouts.Poll - 20*time.Minute).UnixMilli() })
+		w.repoll()
+		w.chat(askWhole)
+		proof, err := receipt.ParseProof(f.header().Get(receipt.SignatureHeader))
+		if behind := time.Since(proof.Time); err != nil || behind < 19*time.Minute || behind > 21*time.Minute {
+			t.Errorf("signed %s ago (%v), want by the worker's clock", behind, err)
 		}
 	})
 }

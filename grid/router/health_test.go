@@ -194,3 +194,27 @@ func TestBadCapacityAnswersHurtNobody(t *testing.T) {
 		})
 	}
 }
+
+// A machine that works hard may be slow to tell its capacity.
+func TestSlowPollOfAPeerAtWorkIsNoLoss(t *testing.T) {
+	t.Parallel()
+	for _, works := range []bool{true, false} {
+		inWorld(t, 1, nil, func(t *testing.T, w *world) {
+			f := w.workers[0]
+			f.answers(after(5*time.Minute, text("", wholeAnswer)))
+			f.change(func() { f.stuck = true })
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if works {
+					w.chat(askWhole)
+				}
+			}()
+			time.Sleep(4 * time.Minute)
+			if lost := w.rt.roster.current.Load().peers[0].health.lost(); lost == works {
+				t.Errorf("at work=%t: lost=%t", works, lost)
+			}
+			<-done
+		})
+	}
+}

@@ -14,7 +14,6 @@ import (
 // choice is a peer that was picked and why.
 type choice struct {
 	offer
-	probe bool
 	route string // for the X-Lobstah-Route header
 }
 
@@ -54,7 +53,7 @@ func (rt *Router) pick(v *view, w *wish) (choice, bool) {
 			reason = "probe"
 		}
 		route := fmt.Sprintf("%s; candidates=%d; queue=%d; attempt=%d", reason, len(list), c.load.Queue(), len(w.tried)+1)
-		return choice{c.offer, probe, route}, true
+		return choice{c.offer, route}, true
 	}
 }
 

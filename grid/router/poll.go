@@ -99,8 +99,13 @@ func (rt *Router) pollPeer(ctx context.Context, p *peer, slots chan struct{}) {
 func (rt *Router) poll(ctx context.Context, p *peer) error {
 	ours := p.running.Load()
 	capacity, err := rt.capacity(ctx, p)
-	p.health.polled(err)
+	if !errors.Is(err, context.DeadlineExceeded) || p.running.Load() == 0 {
+		p.health.polled(err) // a peer that is slow to tell while it works for us is not dead
+	}
 	if err == nil {
+		if capacity.Now > 0 {
+			p.setClock(time.UnixMilli(capacity.Now), rt.Now())
+		}
 		next := &facts{Capacity: *capacity, models: capacity.Facts(), told: len(capacity.ModelFacts) > 0, ours: ours}
 		before := p.facts.Swap(next)
 		if before == nil || !reflect.DeepEqual(before.models, next.models) {

@@ -172,7 +172,7 @@ func (rt *Router) accept(ctx context.Context, x settlement) error {
 	if err != nil {
 		return err
 	}
-	x.expect.MustBind, x.expect.Now = must, rt.Now()
+	x.expect.MustBind, x.expect.Now = must, x.peer.clock(rt.Now())
 	if err := x.expect.Check(signed); err != nil {
 		return &rejection{err}
 	}
