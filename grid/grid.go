@@ -20,7 +20,7 @@ import (
 // is a member of GET /capacity and GET /v1/models.
 type Model struct {
 	ID            string   `json:"id"`
-	Digest        string   `json:"digest,omitempty"`             // "sha256:" and hex of the weights
+	Digest        string   `json:"digest,omitempty"`             // "sha256:" and hex: of the weights, or of the manifest that names them (Ollama)
 	ContextLength int      `json:"context_length,omitempty"`     // tokens that the engine takes as it runs now; 0 for unknown
 	MaxContext    int      `json:"max_context_length,omitempty"` // tokens that the model was made for
 	Loaded        bool     `json:"loaded,omitempty"`             // in memory now
