@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 
 	"lobstah/flow/interp"
@@ -23,11 +25,16 @@ func Exec(ctx context.Context, p *interp.Process) (interp.Exit, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cmd := &exec.Cmd{Path: path, Args: p.Argv, Dir: p.Dir, Env: p.Env, Stdin: p.Stdin, Stdout: stopper(p.Stdout, cancel), Stderr: stopper(p.Stderr, cancel)}
+	cmd := &exec.Cmd{Path: path, Args: p.Argv, Dir: p.Dir, Env: p.Env, Stdout: stopper(p.Stdout, cancel), Stderr: stopper(p.Stderr, cancel)}
 	setGroup(cmd)
+	feed, err := feeder(cmd, p.Stdin, cancel)
+	if err != nil {
+		return interp.Exit{}, err
+	}
 	if err := cmd.Start(); err != nil {
 		return interp.Exit{}, err
 	}
+	go feed()
 	done := make(chan struct{})
 	var failure error // of Wait; set before done is closed
 	go func() {
@@ -61,6 +68,30 @@ func within(d time.Duration, done <-chan struct{}) {
 	case <-done:
 	case <-t.C:
 	}
+}
+
+// feeder returns what copies in to the process. It ends when in does, or at its next byte after the process has ended: a process
+// does not wait for input that it will never read.
+func feeder(cmd *exec.Cmd, in io.Reader, cancel context.CancelCauseFunc) (func(), error) {
+	if in == nil {
+		return func() {}, nil
+	}
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		_, err := io.Copy(pipe, in)
+		closeErr := pipe.Close()
+		if err := errors.Join(err, closeErr); err != nil && !unread(err) {
+			cancel(err)
+		}
+	}, nil
+}
+
+// unread reports whether an error says only that the process did not read all its input.
+func unread(err error) bool {
+	return errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.EPIPE)
 }
 
 func exitOf(err error) (interp.Exit, error) {
