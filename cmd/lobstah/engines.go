@@ -240,7 +240,7 @@ func (e *engines) addDemo() error {
 func (e *engines) addEmbedded(m *gguf.Model, fact string) error {
 	own := &embedded{listener: memnet.Listen("embedded"), server: &http.Server{Handler: gguf.NewHandler(m, gguf.Options{})}}
 	api, err := openaiapi.New(openaiapi.Config{
-		BaseURL: "http://embedded", Kind: "lobstah", Name: fact,
+		BaseURL: "http://embedded", Kind: "lobstah", Name: fact, Demo: m.ID() == gguf.DemoID,
 		Transport: &http.Transport{DialContext: own.listener.DialContext, DisableCompression: true},
 	})
 	if err != nil {

@@ -1,5 +1,7 @@
 package main
 
+import "context"
+
 type idCommand struct{}
 
 // Help is printed by --help.
@@ -10,8 +12,8 @@ func (idCommand) Help() string {
   on the machine that asks:    lobstah peers add KEY HOST:PORT`
 }
 
-func (idCommand) Run(a *app) error {
-	id, _, err := a.identity()
+func (idCommand) Run(ctx context.Context, a *app) error {
+	id, _, err := a.identity(ctx)
 	if err != nil {
 		return err
 	}

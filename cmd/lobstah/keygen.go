@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,13 +29,13 @@ Examples:
   lobstah keygen --force    start anew under another key`
 }
 
-func (c *keygenCommand) Run(a *app) error {
+func (c *keygenCommand) Run(ctx context.Context, a *app) error {
 	if c.Force {
 		if err := a.setAside(); err != nil {
 			return err
 		}
 	}
-	id, created, err := a.identity()
+	id, created, err := a.identity(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,8 +55,15 @@ func (c *keygenCommand) Run(a *app) error {
 }
 
 // identity reads this machine's key pair, or makes it.
-func (a *app) identity() (id key.Identity, created bool, err error) {
-	id, created, err = key.LoadOrCreate(a.home.Identity)
+func (a *app) identity(ctx context.Context) (id key.Identity, created bool, err error) {
+	id, err = key.Load(a.home.Identity)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Two commands that both find none must not make two.
+		err = a.home.Edit(ctx, func() error {
+			id, created, err = key.LoadOrCreate(a.home.Identity)
+			return err
+		})
+	}
 	if _, damaged := errors.AsType[*key.DamagedError](err); damaged {
 		err = cli.Hintf(err, "the file was left as it is; put a copy in its place, or move it away for a new identity")
 	}

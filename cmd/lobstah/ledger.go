@@ -199,7 +199,7 @@ func (c *ledgerImportCommand) Run(ctx context.Context, a *app) error {
 		defer f.Close()
 		r = f
 	}
-	id, _, err := a.identity()
+	id, _, err := a.identity(ctx)
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func (p *process) open(ctx context.Context, what string) (err error) {
 	if p.lock, err = p.app.lock(what); err != nil {
 		return err
 	}
-	if p.id, p.created, err = p.app.identity(); err != nil {
+	if p.id, p.created, err = p.app.identity(ctx); err != nil {
 		return err
 	}
 	if p.peers, err = discover.Open(p.home.Peers, p.log); err != nil {

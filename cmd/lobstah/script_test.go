@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,11 +11,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lobstah/internal/cli"
 	"lobstah/internal/home"
 	"lobstah/key"
 	"lobstah/receipt"
@@ -175,6 +178,29 @@ func listen(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+// Commands that start together on a fresh machine agree on its key.
+func TestOneIdentity(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "home")
+	const commands = 8
+	var out [commands]bytes.Buffer
+	var wg sync.WaitGroup
+	for i := range commands {
+		wg.Go(func() {
+			streams := cli.IO{Out: &out[i], Err: &out[i], Env: []string{"LOBSTAH_HOME=" + dir, "HOME=" + dir}}
+			if code := run(t.Context(), []string{"id"}, streams); code != cli.OK {
+				t.Errorf("exit code %d: %s", code, out[i].String())
+			}
+		})
+	}
+	wg.Wait()
+	for i := range commands {
+		if out[i].String() != out[0].String() {
+			t.Errorf("two keys: %s and %s", out[0].String(), out[i].String())
+		}
+	}
 }
 
 func TestPortHolder(t *testing.T) {

@@ -96,6 +96,32 @@ func TestLockNamesHolder(t *testing.T) {
 	}
 }
 
+// Two homes may name one identity, which is one machine all the same.
+func TestLockOfSharedIdentity(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	identity := filepath.Join(root, "keys", "id.json")
+	first, err := Home{Dir: filepath.Join(root, "a"), Identity: identity}.Lock(Holder{PID: 7, What: "lobstah up"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := Home{Dir: filepath.Join(root, "b"), Identity: identity}
+	_, err = second.Lock(Holder{PID: 8})
+	if held, ok := errors.AsType[*HeldError](err); !ok || held.Holder.PID != 7 || held.Path != identity {
+		t.Errorf("second lock: %v; want one that is held for %s", err, identity)
+	}
+	if err := first.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := second.Lock(Holder{PID: 8})
+	if err != nil {
+		t.Fatalf("after the first, the half-taken lock should be free: %v", err)
+	}
+	if err := l.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A process that is killed leaves its lock file; the next one takes it over.
 func TestLockOfDeadProcess(t *testing.T) {
 	t.Parallel()

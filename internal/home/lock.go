@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -17,8 +18,9 @@ const (
 	editFile = "edit.lock"
 
 	maxHolderBytes = 64 << 10
+	lockPoll       = 20 * time.Millisecond
+	lockPatience   = 200 * time.Millisecond // outlasts the glance of [Home.Holder]
 	editPatience   = 10 * time.Second
-	editPoll       = 20 * time.Millisecond
 )
 
 // A Holder is the process that uses a home.
@@ -31,62 +33,85 @@ type Holder struct {
 	Worker string    `json:"worker,omitempty"` // base URL of its worker
 }
 
-// A HeldError says that another process uses the home. Holder is zero when the
-// lock is held and its file does not say by whom.
+// A HeldError says that another process uses the home, or the identity. Holder
+// is zero when the lock is held and its file does not say by whom.
 type HeldError struct {
-	Dir    string
+	Path   string
 	Holder Holder
 }
 
 func (e *HeldError) Error() string {
 	if e.Holder.PID == 0 {
-		return fmt.Sprintf("another process uses %s", e.Dir)
+		return fmt.Sprintf("another process uses %s", e.Path)
 	}
 	return fmt.Sprintf("%s (process %d, since %s) uses %s", e.Holder.What, e.Holder.PID,
-		e.Holder.Since.Local().Format("2006-01-02 15:04:05"), e.Dir)
+		e.Holder.Since.Local().Format("2006-01-02 15:04:05"), e.Path)
 }
 
 // A Lock is a held home. It is owned by one goroutine.
 type Lock struct {
-	file   *os.File
+	files  []*os.File
 	holder Holder
 }
 
-// Lock takes the home for this process, making the folder when it is missing.
-// When another process has it, the error is a [*HeldError].
+// Lock takes the home for this process, making the folder when it is missing,
+// and the identity, when that lies elsewhere: two homes may share one. When
+// another process has either, the error is a [*HeldError].
 func (h Home) Lock(holder Holder) (*Lock, error) {
 	if err := h.Make(); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(h.Dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the home folder: %w", err)
+	l := &Lock{}
+	paths := []string{filepath.Join(h.Dir, lockFile)}
+	if h.Identity != "" && filepath.Dir(h.Identity) != h.Dir {
+		paths = append(paths, h.Identity+".lock")
 	}
-	locked, err := tryLock(f, true)
-	if err == nil && !locked {
-		err = &HeldError{h.Dir, readHolder(f)}
+	for _, path := range paths {
+		f, err := take(path)
+		if err != nil {
+			return nil, errors.Join(err, l.Unlock())
+		}
+		l.files = append(l.files, f)
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	l := &Lock{f, holder}
 	if err := l.Update(holder); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, l.Unlock())
 	}
 	return l, nil
+}
+
+// take opens and locks one file.
+func take(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	err = waitLock(context.Background(), f, lockPatience)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &HeldError{strings.TrimSuffix(strings.TrimSuffix(path, ".lock"), string(filepath.Separator)+lockFile), readHolder(f)}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Update changes what the lock says about its holder.
 func (l *Lock) Update(holder Holder) error {
 	data, err := json.Marshal(holder)
-	if err == nil {
-		err = l.file.Truncate(0)
-	}
-	if err == nil {
-		_, err = l.file.WriteAt(append(data, '\n'), 0)
-	}
 	if err != nil {
 		return fmt.Errorf("write the lock file: %w", err)
+	}
+	for _, f := range l.files {
+		err := f.Truncate(0)
+		if err == nil {
+			_, err = f.WriteAt(append(data, '\n'), 0)
+		}
+		if err != nil {
+			return fmt.Errorf("write the lock file: %w", err)
+		}
 	}
 	l.holder = holder
 	return nil
@@ -98,7 +123,11 @@ func (l *Lock) Holder() Holder { return l.holder }
 // Unlock gives the home back. The file stays: removing it would let two
 // processes lock two files of one name.
 func (l *Lock) Unlock() error {
-	return errors.Join(l.file.Truncate(0), l.file.Close())
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.Truncate(0), f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Holder tells which process uses the home now; running is false when none
@@ -113,8 +142,8 @@ func (h Home) Holder() (holder Holder, running bool, err error) {
 	}
 	defer f.Close()
 	// A shared lock cannot be had while a holder has its exclusive one. Two
-	// askers do not disturb each other; a process that starts meanwhile could
-	// meet this one, so it is given back at once.
+	// askers do not disturb each other, and a process that starts meanwhile
+	// tries for longer than this one takes.
 	free, err := tryLock(f, false)
 	if err != nil || free {
 		return Holder{}, false, err
@@ -143,20 +172,25 @@ func (h Home) Edit(ctx context.Context, change func() error) (err error) {
 		return fmt.Errorf("lock the home folder for a change: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	ctx, cancel := context.WithTimeout(ctx, editPatience)
+	if err := waitLock(ctx, f, editPatience); err != nil {
+		return fmt.Errorf("lock %s for a change: %w", h.Dir, err)
+	}
+	return change()
+}
+
+// waitLock locks f, trying for as long as patience allows.
+func waitLock(ctx context.Context, f *os.File, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		locked, err := tryLock(f, true)
-		if err != nil {
-			return fmt.Errorf("lock the home folder for a change: %w", err)
-		}
-		if locked {
-			return change()
+		if err != nil || locked {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("another process has been changing %s for %s: %w", h.Dir, editPatience, ctx.Err())
-		case <-time.After(editPoll):
+			return ctx.Err()
+		case <-time.After(lockPoll):
 		}
 	}
 }
