@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"lobstah/flow/interp"
 	"lobstah/flow/syntax"
@@ -98,22 +99,18 @@ func (p *planner) kind(s *Step) error {
 	return nil
 }
 
-// fill puts in what is known: arguments and approvals. The second result says that outputs are missing.
-func (p *planner) fill(text string) (string, bool) {
-	unknown := false
-	text = stepRef.ReplaceAllStringFunc(p.scope.fillArgs(text), func(m string) string {
+// fill puts in what is known: arguments and approvals. The second result says that a reference is left.
+func (p *planner) fill(text string) (string, bool) { return p.fillSteps(p.scope.fillArgs(text)) }
+
+func (p *planner) fillSteps(text string) (string, bool) {
+	text = stepRef.ReplaceAllStringFunc(text, func(m string) string {
 		id, path, _ := strings.Cut(m[1:], ".")
-		v, ok := p.scope.steps.get(id)
-		if !ok {
-			return m
-		}
-		if path == "approved" {
+		if v, ok := p.scope.steps.get(id); ok && path == "approved" {
 			return inText(orFalse(path, v.Field(path)))
 		}
-		unknown = true
 		return m
 	})
-	return text, unknown
+	return text, stepRef.MatchString(text)
 }
 
 func (p *planner) text(label, text string) {
@@ -183,8 +180,8 @@ func (p *planner) branches(s *Step) error {
 
 func (p *planner) loop(s *Step) error {
 	l := s.Loop
-	text, unknown := p.fill(l.Over)
-	if ref, ok := asReference(text); ok {
+	text, unknown := p.fillSteps(l.Over)
+	if ref, ok := asReference(l.Over); ok {
 		if _, err := p.scope.strict(ref); err != nil {
 			return plainError("Workflow step " + s.ID + " for_each: " + err.Error())
 		}
@@ -194,8 +191,8 @@ func (p *planner) loop(s *Step) error {
 	if l.hasBatch {
 		p.line(5, "batch_size: %d", l.Batch)
 	}
-	if l.hasPause {
-		p.line(5, "pause_ms: %d", l.Pause.Milliseconds())
+	if l.Pause > 0 {
+		p.line(5, "pause_ms: %s", inMillis(l.Pause))
 	}
 	p.line(5, "sub-steps: %d", len(l.Steps))
 	own := &results{}
@@ -222,6 +219,13 @@ func (p *planner) subStep(n int, loop, s *Step, own *results) error {
 		own.set(s.ID, value.Record(value.F("id", value.String(s.ID)), value.F("skipped", value.True)))
 		return nil
 	}
+	if text, ok := s.Stdin.AsString(); ok {
+		if ref, isRef := asReference(text); isRef {
+			if _, err := p.scope.strict(ref); err != nil {
+				return plainError("Workflow step " + loop.ID + " for_each sub-step " + s.ID + " stdin: " + err.Error())
+			}
+		}
+	}
 	label := "run"
 	if s.Kind == Pipeline {
 		label = "pipeline"
@@ -237,7 +241,7 @@ func (p *planner) subStep(n int, loop, s *Step, own *results) error {
 
 func (p *planner) stdin(s *Step) error {
 	text, ok := s.Stdin.AsString()
-	if !ok {
+	if !ok || s.Kind == Question {
 		return nil
 	}
 	if ref, isRef := asReference(text); isRef {
@@ -268,9 +272,14 @@ func (p *planner) resilience(s *Step) {
 		if s.Retry.Jitter {
 			jitter = ", jitter"
 		}
-		p.line(5, "retry: up to %d attempts, %s backoff (base: %dms%s)", s.Retry.Max, backoff, s.Retry.Delay.Milliseconds(), jitter)
+		p.line(5, "retry: up to %d attempts, %s backoff (base: %sms%s)", s.Retry.Max, backoff, inMillis(s.Retry.Delay), jitter)
 	}
 	if s.Gate != nil {
 		p.line(5, "[approval required]")
 	}
+}
+
+// inMillis is a duration as a number of milliseconds.
+func inMillis(d time.Duration) string {
+	return value.FormatNumber(float64(d) / float64(time.Millisecond))
 }

@@ -55,7 +55,6 @@ func Graph(f *File, provided value.Value, format Format) (string, error) {
 func graphNodeOf(s *Step, sc scope) graphNode {
 	n := graphNode{id: s.ID, isGate: s.Gate != nil}
 	fill := func(label, text string) string { return label + ": " + sc.fillArgs(text) }
-	isBlank := value.Trim(s.Text) == ""
 	switch {
 	case s.Kind == Parallel:
 		n.kind, n.detail = "parallel", "parallel ("+waitWord(s)+")"
@@ -63,13 +62,12 @@ func graphNodeOf(s *Step, sc scope) graphNode {
 		n.kind, n.detail = "for_each", fill("for_each", s.Loop.Over)
 	case s.Kind == Nested:
 		n.kind, n.detail = "workflow", fill("workflow", s.Path)
-	case s.Kind == Pipeline && !isBlank:
+	case s.Kind == Pipeline:
 		n.kind, n.detail = "pipeline", fill("pipeline", s.Text)
 	case s.Kind == Shell:
+		n.kind, n.detail = "run", fill("run", s.Text)
+	case isFilled(shellText(s.node)): // blank
 		n.kind = "run"
-		if !isBlank {
-			n.detail = fill("run", s.Text)
-		}
 	case s.Gate != nil:
 		n.kind, n.detail = "approval", "approval gate"
 	case s.Kind == Question:

@@ -185,7 +185,7 @@ func decodeStep(n *node) *Step {
 	return s
 }
 
-// decodeSimple reads what branches and the steps of loops can be: one text to run. A blank pipeline is nothing to do.
+// decodeSimple reads what branches and the steps of loops can be: one text to run. Blank text is nothing to do.
 func decodeSimple(n *node) *Step {
 	s := &Step{
 		ID: n.text("id"), Kind: NoOp, node: n, Stdin: n.val("stdin"), Env: decodeVars(n.get("env")), Cwd: n.text("cwd"), Retry: Retry{Max: 1}, OnError: Stop,
@@ -194,7 +194,7 @@ func decodeSimple(n *node) *Step {
 	switch {
 	case value.Trim(n.text("pipeline")) != "":
 		s.Kind, s.Text = Pipeline, n.text("pipeline")
-	case shell != "":
+	case value.Trim(shell) != "":
 		s.Kind, s.Text = Shell, shell
 	}
 	return s
@@ -230,16 +230,14 @@ func decodeBranches(n *node) *Branches {
 }
 
 func decodeLoop(n *node) *Loop {
-	l := &Loop{Over: n.text("for_each"), Pause: millis(n.val("pause_ms")), Batch: 1, hasBatch: n.get("batch_size") != nil, hasPause: n.get("pause_ms") != nil}
+	l := &Loop{Over: n.text("for_each"), Pause: millis(n.val("pause_ms")), Batch: 1, hasBatch: n.get("batch_size") != nil}
 	l.Item, l.Index = loopVars(n)
 	if b := n.val("batch_size"); !b.IsUndefined() {
 		l.Batch = int(min(value.ToNumber(b), 1<<53))
 	}
 	for _, it := range n.get("steps").items {
 		sub := decodeSimple(it)
-		if sub.When = condOf(it); value.Trim(sub.Text) == "" {
-			sub.Kind = NoOp
-		}
+		sub.When = condOf(it)
 		l.Steps = append(l.Steps, sub)
 	}
 	return l

@@ -31,7 +31,7 @@ func (r *runner) retrying(ctx context.Context, s *Step, do attempt) (value.Value
 		if delayErr != nil {
 			return v, delayErr
 		}
-		fmt.Fprintf(r.env.Stderr, "[RETRY] Step '%s' failed (attempt %d/%d): %s. Retrying in %dms...\n", s.ID, n, s.Retry.Max, err, delay.Milliseconds())
+		fmt.Fprintf(r.env.Stderr, "[RETRY] Step '%s' failed (attempt %d/%d): %s. Retrying in %sms...\n", s.ID, n, s.Retry.Max, err, inMillis(delay))
 		if err := r.sleep(ctx, delay); err != nil {
 			return value.Undefined, err
 		}

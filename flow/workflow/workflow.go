@@ -126,7 +126,6 @@ type Loop struct {
 	Pause    time.Duration
 	Steps    []*Step
 	hasBatch bool
-	hasPause bool
 }
 
 // Retry says how often and how fast to try again.
