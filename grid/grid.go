@@ -41,15 +41,22 @@ func SplitModel(text string) (name, digest string) {
 	return text, ""
 }
 
-// Serves reports whether m is what a request for text asks for. A digest may be
-// shortened to no less than 12 digits.
+// Serves reports whether m is what a request for text asks for. A name without
+// a tag means its tag latest too, as in Ollama; a digest may be shortened to no
+// less than 12 digits.
 func (m Model) Serves(text string) bool {
-	name, digest := SplitModel(text)
-	if digest == "" || m.ID == text {
-		return m.ID == text
+	if m.ID == text {
+		return true
 	}
-	return m.ID == name && len(digest) >= len("sha256:")+12 && strings.HasPrefix(m.Digest, digest)
+	name, digest := SplitModel(text)
+	if m.ID != name && m.ID != name+LatestTag {
+		return false
+	}
+	return digest == "" || len(digest) >= len("sha256:")+12 && strings.HasPrefix(m.Digest, digest)
 }
+
+// LatestTag is the tag that a model's name without one means.
+const LatestTag = ":latest"
 
 // A Tier says what a worker is meant for.
 type Tier string

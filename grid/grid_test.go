@@ -8,6 +8,17 @@ import (
 	"lobstah/key"
 )
 
+func TestModelServesItsLatestTag(t *testing.T) {
+	m := Model{ID: "slow:latest", Digest: "sha256:" + strings.Repeat("ab", 32)}
+	for text, want := range map[string]bool{
+		"slow": true, "slow:latest": true, "slow@sha256:abababababab": true, "slow:8b": false, "slo": false, "slow@sha256:cdcdcdcdcdcd": false,
+	} {
+		if got := m.Serves(text); got != want {
+			t.Errorf("Serves(%q) = %v; want %v", text, got, want)
+		}
+	}
+}
+
 func TestModelServes(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("ab", 32)
 	m := Model{ID: "llama3.1:8b", Digest: digest}

@@ -42,7 +42,7 @@ type facts struct {
 // offer is a peer and the model by which it serves a request.
 type offer struct {
 	*peer
-	model grid.Model
+	model *grid.Model // not to be changed
 }
 
 // view is the pool at one moment. It is immutable.
@@ -115,7 +115,8 @@ func (r *roster) publish(v *view) {
 	v.offers = map[string][]offer{}
 	for _, p := range v.peers {
 		if f := p.facts.Load(); f != nil {
-			for _, m := range f.models {
+			for i := range f.models {
+				m := &f.models[i]
 				v.offers[m.ID] = append(v.offers[m.ID], offer{p, m})
 			}
 		}
@@ -139,17 +140,22 @@ func (r *roster) newPeer(entry grid.Peer) *peer {
 	return p
 }
 
-// serving returns the offers for a model's text, which may name a digest.
+// serving returns the offers for a model's text, which may lack the tag latest
+// or name a digest.
 func (v *view) serving(text string) []offer {
 	if list := v.offers[text]; list != nil {
 		return list
 	}
 	name, digest := grid.SplitModel(text)
+	named := v.offers[name]
+	if named == nil {
+		named = v.offers[name+grid.LatestTag]
+	}
 	if digest == "" {
-		return nil
+		return named
 	}
 	var list []offer
-	for _, o := range v.offers[name] {
+	for _, o := range named {
 		if o.model.Serves(text) {
 			list = append(list, o)
 		}
