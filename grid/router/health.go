@@ -48,11 +48,11 @@ func (h *health) untilLocked(last bool) time.Time {
 	return h.failedAt.Add(exclusion)
 }
 
-// ready reports whether claim would succeed.
+// ready reports whether the peer answers polls and claim would succeed.
 func (h *health) ready(now time.Time, last bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.failures < failuresToExclude || !h.probing && !now.Before(h.untilLocked(last))
+	return h.pollFails < pollsToLose && (h.failures < failuresToExclude || !h.probing && !now.Before(h.untilLocked(last)))
 }
 
 // claim asks to send a request; an excluded peer gets one at a time.

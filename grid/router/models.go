@@ -152,7 +152,7 @@ func agreed(offers []offer) *modelFacts {
 	return f
 }
 
-func (f *modelFacts) keep(m grid.Model) {
+func (f *modelFacts) keep(m *grid.Model) {
 	for _, pair := range []struct {
 		have *string
 		next string

@@ -30,16 +30,18 @@ type wish struct {
 	digest   string  // a failover stays within it; empty for any
 	tried    []*peer // asked already
 	prefixes []uint64
+	familiar key.ID // served a beginning of the conversation; zero for none
 }
 
 // pick chooses a peer for a wish and claims it. It fails when none is left.
 func (rt *Router) pick(v *view, w *wish) (choice, bool) {
-	now := rt.Now()
+	now, offers := rt.Now(), v.serving(w.model)
+	w.familiar, _ = rt.affinity.find(w.prefixes)
 	for {
-		list := eligible(v, w, now, false)
+		list := eligible(offers, w, now, false)
 		last := len(list) == 0
 		if last {
-			list = longestOut(eligible(v, w, now, true))
+			list = longestOut(eligible(offers, w, now, true))
 		}
 		if len(list) == 0 {
 			return choice{}, false
@@ -57,19 +59,34 @@ func (rt *Router) pick(v *view, w *wish) (choice, bool) {
 	}
 }
 
-// eligible lists the offers that may be picked. With last, the shorter
-// exclusion of a model's last peer counts.
-func eligible(v *view, w *wish, now time.Time, last bool) []candidate {
-	offers := v.serving(w.model)
-	list := make([]candidate, 0, len(offers))
-	for _, o := range offers {
-		if slices.Contains(w.tried, o.peer) || w.digest != "" && o.model.Digest != w.digest ||
-			o.health.lost() || !o.health.ready(now, last) {
-			continue
+// maxCandidates are looked at for one choice. Of a larger pool a window at
+// random is as good, and takes no longer.
+const maxCandidates = 16
+
+// eligible lists the offers that may be picked, the one that knows the
+// conversation among them. With last, the shorter exclusion of a model's last
+// peer counts.
+func eligible(offers []offer, w *wish, now time.Time, last bool) []candidate {
+	list := make([]candidate, 0, min(len(offers), maxCandidates+1))
+	start := 0
+	if len(offers) > maxCandidates {
+		start = rand.IntN(len(offers))
+	}
+	for i := range offers {
+		o := offers[(start+i)%len(offers)]
+		if w.takes(o, now, last) && (len(list) < maxCandidates || o.ID == w.familiar) {
+			list = append(list, candidate{o, o.load(now)})
 		}
-		list = append(list, candidate{o, o.load(now)})
+		if len(list) == maxCandidates && w.familiar.IsZero() {
+			break
+		}
 	}
 	return list
+}
+
+// takes reports whether an offer may be picked.
+func (w *wish) takes(o offer, now time.Time, last bool) bool {
+	return (w.digest == "" || o.model.Digest == w.digest) && o.health.ready(now, last) && !slices.Contains(w.tried, o.peer)
 }
 
 // longestOut keeps the one whose latest failure is oldest.
@@ -90,7 +107,7 @@ func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
 		return list[0], "only"
 	}
 	list = byTier(list, w.dialect)
-	if c, ok := rt.familiar(list, w.prefixes); ok {
+	if c, ok := familiar(list, w.familiar); ok {
 		return c, "prefix"
 	}
 	if len(list) == 1 {
@@ -109,11 +126,7 @@ func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
 
 // familiar returns the peer that served this conversation's beginning, while
 // its queue is at most one longer than the shortest.
-func (rt *Router) familiar(list []candidate, prefixes []uint64) (candidate, bool) {
-	id, found := rt.affinity.find(prefixes)
-	if !found {
-		return candidate{}, false
-	}
+func familiar(list []candidate, id key.ID) (candidate, bool) {
 	at := slices.IndexFunc(list, func(c candidate) bool { return c.ID == id })
 	if at < 0 || list[at].load.Queue() > shortest(list)+1 {
 		return candidate{}, false
