@@ -41,6 +41,7 @@ func Run(t *testing.T, start func(t *testing.T) Open) {
 		"Reopen":             testReopen,
 		"Closed":             testClosed,
 		"HugeCounts":         testHugeCounts,
+		"Random":             testRandom,
 		"OriginalLedgers":    testOriginalLedgers,
 		"OriginalImport":     testOriginalImportBalance,
 		"OriginalBalance":    testOriginalBalance,
@@ -262,7 +263,7 @@ func testBound(t *testing.T, o Open) {
 	p.asked(never, 1, nil)
 	p.served(never.ID().String(), 1, Bind) // ours, which says nothing of theirs
 	p.importLines(string(Receipt(t, imported, p.name(), 1, 1, Bind).Envelope()))
-	for worker, want := range map[key.ID]bool{binds.ID(): true, never.ID(): false, imported.ID(): false, key.Generate().ID(): false} {
+	for worker, want := range map[key.ID]bool{binds.ID(): true, never.ID(): false, imported.ID(): false, key.Generate().ID(): false, p.pair.ID(): false} {
 		if got, err := p.Bound(t.Context(), worker); got != want || err != nil {
 			t.Errorf("Bound = %t, %v; want %t", got, err, want)
 		}
@@ -333,7 +334,18 @@ func testImportThenAccept(t *testing.T, o Open) {
 	if err := p.Append(t.Context(), ledger.Requester, s); !errors.Is(err, ledger.ErrDuplicate) {
 		t.Errorf("accepted twice: %v, want ErrDuplicate", err)
 	}
-	p.wantSound(1)
+	// An import on one side does not hide what is accepted on the other.
+	self := Receipt(t, p.pair, p.name(), 9, 0, nil)
+	p.importLines(string(self.Envelope()))
+	p.append(ledger.Requester, self)
+	if got := p.summary().Self.SelfServed.Earned; got != 9 {
+		t.Errorf("self-served tokens are %d, want 9", got)
+	}
+	p.append(ledger.Worker, self) // the import, accepted now, counts no more
+	if got := p.summary().Self; got.SelfServed.Earned != 9 || got.Imported != (ledger.Tally{}) {
+		t.Errorf("our account is %+v, want the nonce once and nothing imported", got)
+	}
+	p.wantSound(3)
 }
 
 func testLists(t *testing.T, o Open) {

@@ -221,6 +221,38 @@ func BenchmarkInclusion(b *testing.B) {
 	}
 }
 
+// BenchmarkVerify checks everything; a million receipts take a minute or so.
+func BenchmarkVerify(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("receipts=%d", size), func(b *testing.B) {
+			l := filled(b, size)
+			for b.Loop() {
+				if report, err := l.Verify(b.Context()); err != nil || !report.OK() {
+					b.Fatal(report.Faults, err)
+				}
+			}
+			b.ReportMetric(residentMiB(b), "rss-MiB")
+		})
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("receipts=%d", size), func(b *testing.B) {
+			filled(b, size)
+			for b.Loop() {
+				l, err := sqlite.Open(b.Context(), filepath.Join(books.dir, fmt.Sprint(size)), books.pair)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := l.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkAppendFilled is BenchmarkAppend on ledgers that hold much already;
 // it comes last, since it makes them larger.
 func BenchmarkAppendFilled(b *testing.B) {
