@@ -77,6 +77,11 @@ func (a *app) client(s clientSettings) (*apiClient, error) {
 			return nil, cli.Hintf(fmt.Errorf("%s runs here, which is no router", h.What), "lobstah up runs both; --router URL names another")
 		}
 		base = cmp.Or(h.Router, defaultRouter)
+		if s.APIKey == "" { // our own router asks for what our own settings say
+			if s.APIKey, err = a.sources.first("router.api-keys"); err != nil {
+				return nil, err
+			}
+		}
 	}
 	base = strings.TrimSuffix(strings.TrimRight(base, "/"), "/v1")
 	if !strings.HasPrefix(base, "http://") && !strings.HasPrefix(base, "https://") {

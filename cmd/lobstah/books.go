@@ -29,6 +29,9 @@ func (a *app) openBook(ctx context.Context, pair key.Pair) (*sqlite.Ledger, erro
 	if err := a.checkBookPath(); err != nil {
 		return nil, err
 	}
+	if old := filepath.Join(a.home.Dir, oldLedger); !exists(a.home.Ledger) && exists(old) {
+		a.note("The original's receipts are in %s. To take them over: lobstah ledger import %s", old, old)
+	}
 	l, err := sqlite.Open(ctx, a.home.Ledger, pair)
 	if err != nil {
 		return nil, a.bookHint(err)

@@ -123,9 +123,9 @@ func (e *engines) answers(ctx context.Context) bool {
 // detect looks for engines on this machine. Those without a model yet are taken
 // too, so that one that is pulled later is served without a restart.
 func (a *app) detect(ctx context.Context, found *engines, s engineSettings) {
-	at := make([]string, len(s.EnginePorts)) // not nil: no port is no port
-	for i, port := range s.EnginePorts {
-		at[i] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	var at []string // nil is the usual ports
+	for _, port := range s.EnginePorts {
+		at = append(at, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	}
 	found.look = func(ctx context.Context) []detect.Finding {
 		return detect.Look(ctx, detect.Config{OllamaHost: a.Getenv("OLLAMA_HOST"), Addresses: at, Key: s.EngineKey})

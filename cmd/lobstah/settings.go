@@ -122,15 +122,25 @@ func (s *sources) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 	if !ok {
 		return nil, nil
 	}
-	at := source{"file", fmt.Sprintf("%s, line %d", s.app.home.Config, v.Line)}
 	if v.List && !flag.IsSlice() {
 		return nil, s.fault(v, fmt.Errorf("%s: want one value, not a list", name))
 	}
-	value, err := s.take(flag, name, v.Texts, at)
+	value, err := s.take(flag, name, v.Texts, source{"file", fmt.Sprintf("%s, line %d", s.app.home.Config, v.Line)})
 	if err != nil {
 		return nil, s.fault(v, err)
 	}
 	return value, nil
+}
+
+// first returns the first value of a setting that the command has no flag for.
+func (s *sources) first(name string) (string, error) {
+	if text := s.app.Getenv(variable(name)); text != "" {
+		return strings.Split(text, ",")[0], nil
+	}
+	if err := s.load(); err != nil || len(s.file[name].Texts) == 0 {
+		return "", err
+	}
+	return s.file[name].Texts[0], nil
 }
 
 func (s *sources) fault(v config.Value, err error) error {

@@ -56,7 +56,7 @@ func (a *app) printStatus(r report) error {
 	if r.Draining {
 		state = "stopping"
 	}
-	facts.Row("process", fmt.Sprintf("%s %s, process %d, for %s", r.What, state, r.PID, cli.Duration(time.Since(r.Since).Truncate(time.Second))))
+	facts.Row("process", fmt.Sprintf("%s %s, process %d, for %s", r.What, state, r.PID, cli.Duration(max(time.Since(r.Since).Truncate(time.Second), time.Second))))
 	facts.Row("version", r.Version)
 	facts.Row("key", r.Pubkey.String())
 	if w := r.Worker; w != nil {
