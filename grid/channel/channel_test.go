@@ -14,10 +14,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lobstah/grid"
 	"lobstah/grid/channel"
+	"lobstah/internal/memnet"
 	"lobstah/key"
 )
 
@@ -311,17 +313,31 @@ func TestSlowClientsDoNotDelayOthers(t *testing.T) {
 	}
 }
 
-func TestSilentClientIsDropped(t *testing.T) {
+func TestSilentClientIsDroppedInTime(t *testing.T) {
 	t.Parallel()
-	l := serve(t, key.FromSeed([32]byte{1}), channel.HandshakeTimeout(10*time.Millisecond))
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("read: %v, want EOF", err)
+	for name, begins := range map[string]string{"silent": "", "stops in its handshake": "\x16\x03\x01"} {
+		synctest.Test(t, func(t *testing.T) {
+			inner := memnet.Listen("worker")
+			config, err := key.FromSeed([32]byte{1}).ServerTLS()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := channel.NewListener(inner, config, channel.HandshakeTimeout(7*time.Second))
+			defer l.Close()
+			c, err := inner.DialContext(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			begin := time.Now()
+			if _, err := io.WriteString(c, begins); err != nil {
+				t.Fatal(err)
+			}
+			_, err = io.Copy(io.Discard, c)
+			if took := time.Since(begin); err != nil || took != 7*time.Second {
+				t.Errorf("%s: ended after %s with %v, want closed after 7s", name, took, err)
+			}
+		})
 	}
 }
 

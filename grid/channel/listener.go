@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -164,7 +165,7 @@ func (l *Listener) identify(c net.Conn) (net.Conn, error) {
 		return nil, err
 	}
 	p := &peeked{Conn: c}
-	if _, err := p.Conn.Read(p.first[:]); err != nil {
+	if _, err := io.ReadFull(c, p.first[:]); err != nil {
 		return nil, err
 	}
 	if p.first[0] != tlsHandshakeRecord {

@@ -8,12 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"strconv"
-	"sync"
 	"time"
 
 	"lobstah/openai"
@@ -190,117 +187,6 @@ func (a *attempt) lost(err error) outcome {
 
 var errClientLeft = errors.New("the client left")
 
-// declined judges an answer with a status other than 200.
-func (a *attempt) declined(response *http.Response) outcome {
-	const most = 1 << 20
-	body, err := io.ReadAll(io.LimitReader(response.Body, most))
-	if err != nil {
-		return a.lost(err)
-	}
-	status, h := response.StatusCode, response.Header
-	o := outcome{
-		kind: judge(status, h, body), status: status, retryAfter: retryAfter(h, a.rt.Now()),
-		err: fmt.Errorf("%d %s", status, openai.ParseError(status, body[:min(len(body), maxRefusalBody)]).Message),
-	}
-	if 300 <= status && status < 400 {
-		o.err = fmt.Errorf("%d: the peer redirects, which is never followed", status)
-	}
-	if status == http.StatusUnauthorized {
-		o.resign = a.learnClock(h)
-	}
-	if o.kind == passed {
-		if status == http.StatusBadRequest || status == http.StatusUnprocessableEntity {
-			body = orText(body, o.err)
-		}
-		a.client.whole(a, status, contentType(h), "", body)
-	}
-	return o
-}
-
-func orText(body []byte, err error) []byte {
-	if len(body) > 0 {
-		return body
-	}
-	return (&openai.Error{Type: "invalid_request_error", Message: err.Error()}).JSON()
-}
-
-// judge says what a status other than 200 means. A web page comes from no
-// worker, so it is a failure whatever its status.
-func judge(status int, h http.Header, body []byte) kind {
-	page := mediaType(h) == "text/html" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
-	switch status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
-		http.StatusMethodNotAllowed, http.StatusRequestTimeout, http.StatusTooManyRequests:
-		if !page {
-			return refused
-		}
-	case http.StatusServiceUnavailable:
-		if h.Get("Retry-After") != "" {
-			return refused
-		}
-	default:
-		if 400 <= status && status < 500 && !page {
-			return passed
-		}
-	}
-	return failed
-}
-
-func mediaType(h http.Header) string {
-	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return t
-}
-
-func contentType(h http.Header) string {
-	if t := h.Get("Content-Type"); t != "" {
-		return t
-	}
-	return "application/json"
-}
-
-// retryAfter reads the header in seconds or as a date; at most an hour.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	const most = time.Hour
-	text := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(text); err == nil {
-		return min(time.Duration(max(seconds, 0))*time.Second, most)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(at.Sub(now), 0), most)
-	}
-	return 0
-}
-
-// learnClock takes the peer's clock from its refusal of our signature. It
-// reports whether signing again may help, which is tried once: the clock may
-// differ, or the worker may have started since.
-func (a *attempt) learnClock(h http.Header) bool {
-	ms, err := strconv.ParseInt(h.Get("X-Lobstah-Time"), 10, 64)
-	if err != nil || a.proof == "" || a.resigned {
-		return false
-	}
-	a.resigned = a.setClock(time.UnixMilli(ms), a.rt.Now())
-	return a.resigned
-}
-
-// setClock notes how far a peer's clock is from ours, since it judges our
-// signatures by it, and dates its receipts. A day is more than a wrong clock.
-func (p *peer) setClock(theirs, now time.Time) bool {
-	const most, same = 24 * time.Hour, 5 * time.Second
-	skew := theirs.Sub(now)
-	if skew.Abs() > most {
-		return false
-	}
-	if skew.Abs() < same {
-		skew = 0
-	}
-	p.skew.Store(int64(skew))
-	return true
-}
-
-// clock is the peer's time when ours is now.
-func (p *peer) clock(now time.Time) time.Time { return now.Add(time.Duration(p.skew.Load())) }
-
 // expectation is what the attempt's receipt has to say.
 func (a *attempt) expectation(responseHash string) receipt.Expectation {
 	return receipt.Expectation{
@@ -328,59 +214,3 @@ func (a *attempt) paced() {
 	}
 	a.pace.note(a.rt.Now(), a.first.Sub(a.started), speed)
 }
-
-// watchdog ends an attempt whose peer is silent for too long.
-type watchdog struct {
-	mu      sync.Mutex
-	timer   *time.Timer
-	limit   time.Duration // guarded by mu
-	last    time.Time     // guarded by mu; sign of life
-	stopped bool          // guarded by mu
-	bite    context.CancelCauseFunc
-}
-
-func newWatchdog(limit time.Duration, bite context.CancelCauseFunc) *watchdog {
-	d := &watchdog{limit: limit, last: time.Now(), bite: bite}
-	d.timer = time.AfterFunc(limit, d.look)
-	return d
-}
-
-// alive notes a sign of life; silence may last for limit from now on. Resetting
-// the timer each time would cost more than looking when it fires.
-func (d *watchdog) alive(limit time.Duration) {
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.last = now
-	if limit < d.limit && !d.stopped {
-		d.timer.Reset(limit)
-	}
-	d.limit = limit
-}
-
-func (d *watchdog) look() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.stopped {
-		return
-	}
-	silent := time.Since(d.last)
-	if silent < d.limit {
-		d.timer.Reset(d.limit - silent)
-		return
-	}
-	d.stopped = true
-	d.bite(&SilenceError{silent.Round(time.Millisecond)})
-}
-
-func (d *watchdog) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.stopped = true
-	d.timer.Stop()
-}
-
-// A SilenceError says that a peer let nothing be heard for too long.
-type SilenceError struct{ After time.Duration }
-
-func (e *SilenceError) Error() string { return fmt.Sprintf("the peer was silent for %s", e.After) }
