@@ -108,8 +108,6 @@ func (e *ParseError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ParseError) Unwrap() error { return e.Err }
 
-func parseError(text string) error { return &ParseError{errors.New(text)} }
-
 // File runs a workflow file with these arguments (Undefined for none).
 func (s *Shell) File(ctx context.Context, path string, args value.Value) (Outcome, error) {
 	f, err := workflow.Load(path)

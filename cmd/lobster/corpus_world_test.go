@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -236,9 +237,7 @@ func (w *corpusWorld) execute(exe string) *observation {
 	}
 	o.files = w.snapshots(w.c.ExpectFiles)
 	for _, alt := range w.c.Alt {
-		for name, f := range w.snapshots(alt.ExpectFiles) {
-			o.files[name] = f
-		}
+		maps.Copy(o.files, w.snapshots(alt.ExpectFiles))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,7 +14,7 @@ func (p *program) doctor(notes []string) int {
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	if err := p.probe(ctx); err != nil {
-		shown, code := ending(ctx, err, exitFailed)
+		code, shown := ending(ctx, err, exitFailed)
 		return p.failTool(code, "doctor_error", shown)
 	}
 	fields := []value.Field{value.F("toolMode", value.True), value.F("protocolVersion", value.Int(1)), value.F("version", value.String(version))}

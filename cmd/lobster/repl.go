@@ -109,7 +109,7 @@ func (s *session) pipeline(text string) int {
 		items, err = interp.Collect(res.Output)
 	}
 	if err != nil {
-		shown, code := ending(ctx, err, exitFailed)
+		code, shown := ending(ctx, err, exitFailed)
 		return s.complain(code, "error: %v", shown)
 	}
 	if res.Rendered {

@@ -184,7 +184,7 @@ func (p *program) fail(ctx context.Context, tool bool, err error) int {
 		return exitOK
 	}
 	kind, code := errorKind(err)
-	shown, code := ending(ctx, err, code)
+	code, shown := ending(ctx, err, code)
 	if tool {
 		return p.failTool(code, kind, shown)
 	}

@@ -37,10 +37,10 @@ func withSignals(ctx context.Context) (_ context.Context, stop func()) {
 	}
 }
 
-// ending returns the error as the caller shall see it and the exit code: a signal explains every error that followed it.
-func ending(ctx context.Context, err error, code int) (error, int) {
+// ending returns the exit code and the error as the caller shall see it: a signal explains every error that followed it.
+func ending(ctx context.Context, err error, code int) (int, error) {
 	if cause, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
-		return cause, 128 + int(cause.sig)
+		return 128 + int(cause.sig), cause
 	}
-	return err, code
+	return code, err
 }

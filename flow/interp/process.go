@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,10 +86,5 @@ func (e *Env) Shell(text string) []string {
 
 func hasBase(path string, bases ...string) bool {
 	base := path[strings.LastIndexAny(path, `/\`)+1:]
-	for _, b := range bases {
-		if base == b {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(bases, base)
 }

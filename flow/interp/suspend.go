@@ -48,7 +48,9 @@ func (r InputRequest) Signature() string { return value.Canonical(r.metadata().V
 func (s *Suspension) CommandInput() value.Value {
 	meta := s.Request.metadata()
 	meta.Set("signature", value.String(s.Request.Signature()))
-	pending := value.Record(value.F("requestIndex", value.Int(0)), value.F("metadata", meta.Value()))
+	// What the original needs to recognise the request when the stage runs again, in place of the items.
+	suspended := value.Record(value.F("type", value.String(s.Name)), value.F("subject", s.Request.Subject))
+	pending := value.Record(value.F("requestIndex", value.Int(0)), value.F("metadata", meta.Value()), value.F("suspendedState", suspended))
 	return value.Record(value.F("pending", pending), value.F("history", value.List()))
 }
 

@@ -3,6 +3,7 @@ package stdlib
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"lobstah/flow/interp"
 	"lobstah/flow/schema"
@@ -76,17 +77,17 @@ func question(call *interp.Call) (interp.InputRequest, *schema.Schema, error) {
 }
 
 func askSubject(items []value.Value) value.Value {
-	var text string
+	var text strings.Builder
 	for i, item := range items {
 		if i > 0 {
-			text += "\n"
+			text.WriteString("\n")
 		}
-		text += item.Plain()
-		if len(text) > 4*previewUnits {
+		text.WriteString(item.Plain())
+		if text.Len() > 4*previewUnits {
 			break
 		}
 	}
-	return value.Record(value.F("text", value.String(clip(text, previewUnits))))
+	return value.Record(value.F("text", value.String(clip(text.String(), previewUnits))))
 }
 
 func inputRequest(q interp.InputRequest, items []value.Value) value.Value {
