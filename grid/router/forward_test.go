@@ -385,8 +385,11 @@ func TestModelsOfAPeerThatIsGoneAreNotListed(t *testing.T) {
 		if _, kind := got.message(); got.status != 503 || kind != "no_capable_peer" || !strings.Contains(got.body, "w1 is unreachable") {
 			t.Errorf("got %d %s", got.status, got.body)
 		}
+		if got.header.Get("Retry-After") != "2" {
+			t.Errorf("Retry-After is %q", got.header.Get("Retry-After"))
+		}
 		w.workers[0].setDark(false)
-		w.repoll()
+		time.Sleep(2 * time.Second) // the request has asked for an early poll
 		if got := w.chat(askWhole); got.status != 200 {
 			t.Errorf("after it came back: %d %s", got.status, got.body)
 		}

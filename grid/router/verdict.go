@@ -10,9 +10,9 @@ import (
 	"lobstah/openai"
 )
 
-// maxQuote is how much of each peer's failure the client is shown, as the
-// original does.
-const maxQuote = 120
+// maxQuote is how much of each peer's failure the client is shown; what a peer
+// advises, such as the command that would allow us, has to fit.
+const maxQuote = 400
 
 // Faults that are the request's own, or nobody's.
 
@@ -56,6 +56,10 @@ func noOffer(v *view, model string, now time.Time) *openai.Error {
 		}
 	}
 	for _, p := range peers {
+		if p.health.lost() {
+			p.poke() // it may be back
+			e.RetryAfter = min(e.RetryAfter, 2*time.Second)
+		}
 		status, said := p.health.report(now)
 		if said == "" {
 			said = "not asked yet"
