@@ -132,7 +132,7 @@ func TestSuspensionAndAnswer(t *testing.T) {
 	if !ok || ask.Stage != 1 || len(ask.Items) != 1 || !ask.Fits() {
 		t.Fatalf("got %v, want the question of stage 1 with one item", err)
 	}
-	want := `{"pending":{"requestIndex":0,"metadata":{"prompt":"?","responseSchema":{},"signature":"{\"prompt\":\"?\",\"responseSchema\":{}}"}},"history":[]}`
+	want := `{"pending":{"requestIndex":0,"metadata":{"prompt":"?","responseSchema":{},"signature":"{\"prompt\":\"?\",\"responseSchema\":{}}"},"suspendedState":{"type":"question"}},"history":[]}`
 	if got := ask.CommandInput().JSON(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

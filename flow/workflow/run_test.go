@@ -3,6 +3,7 @@ package workflow_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -485,3 +486,46 @@ func TestJournalTellsTheStory(t *testing.T) {
 		t.Errorf("the journal holds data: %s, %v", raw, err)
 	}
 }
+
+// Documents recorded from the original program; see testdata/README.
+func TestRecordedDocumentsResume(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		answer workflow.Answer
+		want   string
+	}{
+		{"original-ask", workflow.Answer{Response: value.Record(value.F("decision", value.String("approve")))}, `ok [{"got":{"decision":"approve"}}]`},
+		{"original-gate", yes(), `ok ["7 zoe"]`},
+	}
+	for _, tt := range tests {
+		w := newWorld(t)
+		w.vars["LOBSTER_APPROVAL_APPROVED_BY"] = "zoe"
+		for _, ext := range []string{".lobster", ".json"} {
+			text, err := os.ReadFile(filepath.Join("testdata", tt.name+ext))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ext == ".lobster" {
+				w.write(strings.TrimPrefix(tt.name, "original-")+ext, string(text))
+				continue
+			}
+			if err := os.Mkdir(filepath.Join(w.dir, "state"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			dir, err := json.Marshal(w.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.write("state/"+recordedKey+ext, strings.ReplaceAll(string(text), "@DIR@", strings.Trim(string(dir), `"`)))
+		}
+		if got := outputOf(workflow.Resume(t.Context(), recordedKey, tt.answer, w.options())); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+		if w.listing() != "" {
+			t.Errorf("%s left %s", tt.name, w.listing())
+		}
+	}
+}
+
+const recordedKey = "workflow_resume_00000000-0000-4000-8000-000000000001"
