@@ -52,7 +52,7 @@ func (p *process) serveControl() {
 		control.Reply(w, p.report(r.Context()), nil)
 	})
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
-		p.stopOnce.Do(func() { close(p.stop) })
+		p.halt()
 		control.Reply(w, struct{}{}, nil)
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) { control.Reply(w, struct{}{}, p.reload()) })
@@ -92,14 +92,15 @@ func (p *process) report(ctx context.Context) report {
 	if err := p.reload(); err != nil {
 		r.Problems = append(r.Problems, strings.Split(err.Error(), "\n")...)
 	}
-	if p.router != nil {
-		stats := p.router.Stats()
+	worker, router, engines := p.parts()
+	if router != nil {
+		stats := router.Stats()
 		r.Stats = &stats
-		p.ask(ctx, p.router, "/peers", &r.Peers)
+		p.ask(ctx, router, "/peers", &r.Peers)
 	}
-	if p.worker != nil {
-		p.ask(ctx, p.worker, "/capacity", &r.Worker)
-		r.Engines = p.engines.live.state.Load().facts
+	if worker != nil {
+		p.ask(ctx, worker, "/capacity", &r.Worker)
+		r.Engines = engines.live.state.Load().facts
 	}
 	return r
 }

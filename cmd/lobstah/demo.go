@@ -70,11 +70,11 @@ type demo struct {
 
 func (d *demo) run(ctx context.Context, root string) (err error) {
 	settings := processSettings{LogLevel: "error"}
-	if d.ann, err = d.machine(root, "ann").openProcess(ctx, "lobstah demo two", settings); err != nil {
+	if d.ann, _, err = d.machine(root, "ann").openProcess(ctx, "lobstah demo two", settings); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.ann.close()) }()
-	if d.ben, err = d.machine(root, "ben").openProcess(ctx, "lobstah demo two", settings); err != nil {
+	if d.ben, _, err = d.machine(root, "ben").openProcess(ctx, "lobstah demo two", settings); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.ben.close()) }()

@@ -26,11 +26,12 @@ func (p *process) drain(ctx context.Context) error {
 	done := p.sayDraining()
 	var wg sync.WaitGroup
 	var errs [2]error
-	if p.router != nil {
-		wg.Go(func() { errs[0] = p.router.Drain(abort) })
+	worker, router, _ := p.parts()
+	if router != nil {
+		wg.Go(func() { errs[0] = router.Drain(abort) })
 	}
-	if p.worker != nil {
-		wg.Go(func() { errs[1] = p.worker.Drain(abort) })
+	if worker != nil {
+		wg.Go(func() { errs[1] = worker.Drain(abort) })
 	}
 	wg.Wait()
 	done()
@@ -38,7 +39,27 @@ func (p *process) drain(ctx context.Context) error {
 		p.note("Stopped before every answer was finished.")
 		return nil // it was asked for
 	}
+	p.hangUp(abort)
 	return errors.Join(errs[:]...)
+}
+
+// lastBytes is how long the end of an answer may take to leave.
+const lastBytes = 2 * time.Second
+
+// hangUp lets the last bytes of finished answers leave, and closes what is idle.
+// What it leaves open close ends.
+func (p *process) hangUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastBytes)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, server := range p.servers {
+		wg.Go(func() {
+			if err := server.Shutdown(ctx); err != nil {
+				p.log.Debug("a connection did not end in time", "err", err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // patience is how long a drain takes before it is explained.

@@ -49,32 +49,35 @@ type process struct {
 	allowed  *allow.List
 	control  *control.Listener
 
-	worker  *worker.Worker // nil without one
-	router  *router.Router // nil without one
-	engines *engines       // nil without a worker
+	mu      sync.Mutex
+	worker  *worker.Worker // guarded by mu; nil without one, or not yet
+	router  *router.Router // guarded by mu; nil without one, or not yet
+	engines *engines       // guarded by mu; nil without a worker, or not yet
 
 	keys []string // that the router asks for
 
-	background context.Context // ends when everything is drained
+	halt       context.CancelFunc // begins to stop
+	background context.Context    // ends when everything is drained
 	cancel     context.CancelFunc
 	tasks      sync.WaitGroup
 	servers    []*http.Server
-	failed     chan error    // the first server that failed; buffered
-	stop       chan struct{} // closed when somebody asked to stop
-	stopOnce   sync.Once
+	failed     chan error // the first server that failed; buffered
 	draining   atomic.Bool
 }
 
 // openProcess takes the home and opens what is in it. Everything that is
-// damaged is found here, before anything is served.
-func (a *app) openProcess(ctx context.Context, what string, s processSettings) (*process, error) {
-	p := &process{app: a, settings: s, failed: make(chan error, 1), stop: make(chan struct{})}
+// damaged is found here, before anything is served. The context that it returns
+// ends with ctx, or when the owner asks to stop.
+func (a *app) openProcess(ctx context.Context, what string, s processSettings) (*process, context.Context, error) {
+	p := &process{app: a, settings: s, failed: make(chan error, 1)}
 	p.background, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	ctx, p.halt = context.WithCancel(ctx)
 	p.log, p.level = logger(a.IO, s)
 	if err := p.open(ctx, what); err != nil {
-		return nil, errors.Join(err, p.close())
+		return nil, nil, errors.Join(err, p.close())
 	}
-	return p, nil
+	p.serveControl()
+	return p, ctx, nil
 }
 
 func (p *process) open(ctx context.Context, what string) (err error) {
@@ -136,7 +139,7 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 	if err != nil {
 		return "", err
 	}
-	l, err := p.listen("worker", at.Host, at.Port, "worker")
+	l, err := p.listen("worker", at.Host, at.Port)
 	if err != nil {
 		return "", err
 	}
@@ -144,14 +147,16 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 	if queue == 0 {
 		queue = -1 // none may wait
 	}
-	p.engines = found
-	p.worker = worker.New(worker.Config{
+	w := worker.New(worker.Config{
 		Identity: p.id.Pair, Engine: &found.live, Ledger: workerBook{p.book}, Admission: p.allowed,
 		Open: s.Open, Credit: s.Credit, Tier: s.Tier, Concurrency: s.Concurrency, MaxQueue: queue,
 		Version: version(), Logger: p.log.With("part", "worker"),
 	})
-	p.tasks.Go(func() { p.worker.Run(p.background) })
-	p.serve(channel.NewListener(l, config), p.worker)
+	p.mu.Lock()
+	p.worker, p.engines = w, found
+	p.mu.Unlock()
+	p.tasks.Go(func() { w.Run(p.background) })
+	p.serve(channel.NewListener(l, config), w)
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
 }
@@ -166,8 +171,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
 	}}
-	var err error
-	p.router, err = router.New(router.Config{
+	r, err := router.New(router.Config{
 		Identity: p.id.Pair, Peers: source, RoundTripper: transport.RoundTripper, Ledger: routerBook{p.book},
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
 		Logger: p.log.With("part", "router"),
@@ -175,15 +179,18 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	if err != nil {
 		return "", err
 	}
-	l, err := p.listen("router", at.Host, at.Port, "")
+	l, err := p.listen("router", at.Host, at.Port)
 	if err != nil {
 		return "", err
 	}
+	p.mu.Lock()
+	p.router = r
+	p.mu.Unlock()
 	p.tasks.Go(func() {
-		p.router.Run(p.background)
+		r.Run(p.background)
 		transport.Close()
 	})
-	p.serve(l, p.router)
+	p.serve(l, r)
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Router = base })
 }
@@ -206,14 +213,14 @@ func (p *process) serve(l net.Listener, handler http.Handler) {
 }
 
 // listen opens a port, and says who has it when it is taken.
-func (p *process) listen(part, host string, port int, prefix string) (net.Listener, error) {
+func (p *process) listen(part, host string, port int) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := net.Listen("tcp", address)
 	if err == nil {
 		return l, nil
 	}
 	flag := "--port"
-	if prefix != "" && p.router == nil && p.lock.Holder().What == "lobstah up" {
+	if part == "worker" && p.lock.Holder().What == upName {
 		flag = "--worker-port"
 	}
 	if !inUse(err) {
@@ -248,15 +255,20 @@ func localAddress(addr net.Addr) string {
 	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }
 
-// wait serves until ctx ends, somebody asks to stop, or a server fails; then it
-// finishes running answers.
+// parts returns what is served by now.
+func (p *process) parts() (*worker.Worker, *router.Router, *engines) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.worker, p.router, p.engines
+}
+
+// wait serves until ctx ends or a server fails; then it finishes running
+// answers.
 func (p *process) wait(ctx context.Context) error {
-	p.serveControl()
 	p.level.Set(p.settings.level())
 	var failure error
 	select {
 	case <-ctx.Done():
-	case <-p.stop:
 	case failure = <-p.failed:
 	}
 	return errors.Join(failure, p.drain(ctx))
@@ -268,6 +280,7 @@ func (p *process) close() error {
 	for _, server := range p.servers {
 		errs = append(errs, server.Close())
 	}
+	p.halt()
 	p.cancel()
 	p.tasks.Wait()
 	if p.control != nil {

@@ -28,7 +28,7 @@ Examples:
 }
 
 func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
-	p, err := a.openProcess(ctx, "lobstah router start", c.processSettings)
+	p, ctx, err := a.openProcess(ctx, "lobstah router start", c.processSettings)
 	if err != nil {
 		return err
 	}

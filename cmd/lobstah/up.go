@@ -11,6 +11,8 @@ import (
 	"lobstah/internal/cli"
 )
 
+const upName = "lobstah up"
+
 type upCommand struct {
 	settings `embed:""`
 	NoCheck  bool `help:"Do not send the one request that checks the whole way."`
@@ -34,7 +36,7 @@ Examples:
 }
 
 func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
-	p, err := a.openProcess(ctx, "lobstah up", c.Process)
+	p, ctx, err := a.openProcess(ctx, upName, c.Process)
 	if err != nil {
 		return err
 	}
@@ -58,9 +60,11 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	b.worker(c.Worker, c.Serving)
 	b.router(c.Router, address)
 	model := b.check(ctx, address, c.NoCheck)
-	b.next(address, model)
-	p.sayHowToAdd(c.Worker.Host)
-	b.addMachine()
+	if ctx.Err() == nil {
+		b.next(address, model)
+		p.sayHowToAdd(c.Worker.Host)
+		b.addMachine()
+	}
 	return p.wait(ctx)
 }
 
@@ -180,11 +184,13 @@ func (b *banner) check(ctx context.Context, address string, skip bool) (model st
 	if len(b.keys) > 0 {
 		client.key = b.keys[0]
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	limited, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	models, err := client.models(ctx)
+	models, err := client.models(limited)
 	best, ok := bestModel(models)
 	switch {
+	case ctx.Err() != nil:
+		return ""
 	case err != nil:
 		b.row("check", "FAILED: %v", err)
 		return ""
@@ -196,13 +202,14 @@ func (b *banner) check(ctx context.Context, address string, skip bool) (model st
 	}
 	done := b.Progress("checking the whole way with " + best.ID)
 	start := time.Now()
-	err = client.try(ctx, best.ID)
+	err = client.try(limited, best.ID)
 	done()
 	style := b.Style(b.Out)
 	switch {
+	case ctx.Err() != nil:
 	case err == nil:
 		b.row("check", "%s: %s answered through router and worker in %s", style.Green("ok"), best.ID, cli.Duration(time.Since(start)))
-	case ctx.Err() != nil:
+	case limited.Err() != nil:
 		b.row("check", "no answer from %s within %s; it may still be loading", best.ID, cli.Duration(checkPatience))
 	default:
 		b.row("check", "%s: %s", style.Red("FAILED"), cli.CleanLine(err.Error()))

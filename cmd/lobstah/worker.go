@@ -31,7 +31,7 @@ Examples:
 }
 
 func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
-	p, err := a.openProcess(ctx, "lobstah worker start", c.processSettings)
+	p, ctx, err := a.openProcess(ctx, "lobstah worker start", c.processSettings)
 	if err != nil {
 		return err
 	}

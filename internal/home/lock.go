@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -48,10 +49,11 @@ func (e *HeldError) Error() string {
 		e.Holder.Since.Local().Format("2006-01-02 15:04:05"), e.Path)
 }
 
-// A Lock is a held home. It is owned by one goroutine.
+// A Lock is a held home. It is safe for concurrent use.
 type Lock struct {
-	files  []*os.File
-	holder Holder
+	mu     sync.Mutex
+	files  []*os.File // guarded by mu
+	holder Holder     // guarded by mu
 }
 
 // Lock takes the home for this process, making the folder when it is missing,
@@ -100,6 +102,8 @@ func take(path string) (*os.File, error) {
 
 // Update changes what the lock says about its holder.
 func (l *Lock) Update(holder Holder) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	data, err := json.Marshal(holder)
 	if err != nil {
 		return fmt.Errorf("write the lock file: %w", err)
@@ -118,11 +122,17 @@ func (l *Lock) Update(holder Holder) error {
 }
 
 // Holder returns what the lock says.
-func (l *Lock) Holder() Holder { return l.holder }
+func (l *Lock) Holder() Holder {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holder
+}
 
 // Unlock gives the home back. The file stays: removing it would let two
 // processes lock two files of one name.
 func (l *Lock) Unlock() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var errs []error
 	for _, f := range l.files {
 		errs = append(errs, f.Truncate(0), f.Close())
