@@ -106,8 +106,15 @@ func TestDamagedFile(t *testing.T) {
 			if !errors.Is(err, ledger.ErrDamaged) || !strings.Contains(err.Error(), "ledger export") || !strings.Contains(err.Error(), path) {
 				t.Errorf("Open: %v; want ErrDamaged, the path and what to do", err)
 			}
+			if beside, err := sqlite.OpenReadOnly(t.Context(), path); err == nil {
+				if err := beside.Close(); err != nil {
+					t.Log(err)
+				}
+			} else if !errors.Is(err, ledger.ErrDamaged) || !strings.Contains(err.Error(), "Nothing in it can be read") {
+				t.Errorf("OpenReadOnly: %v; want ErrDamaged and what to do", err)
+			}
 			if !bytes.Equal(read(t, path), content) {
-				t.Error("Open changed the damaged file")
+				t.Error("opening changed the damaged file")
 			}
 		})
 	}

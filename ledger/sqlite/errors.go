@@ -18,20 +18,28 @@ func (l *Ledger) explain(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if known := l.damaged(); known != nil && err == known {
+		return err // explained before
+	}
 	switch c := code(err); {
-	case isDamage(err) && !errors.Is(err, ledger.ErrDamaged):
-		err = fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
+	case isDamage(err):
+		err = l.wreck(doing, err, "Save what can be read with 'lobstah ledger export', move")
+		l.damage.CompareAndSwap(nil, &err)
+		return err
 	case c == lib.SQLITE_FULL, errors.Is(err, syscall.ENOSPC):
 		err = fmt.Errorf("%w: nothing was written; free some space and try again: %w", ledger.ErrFull, err)
 	case c == lib.SQLITE_BUSY, c == lib.SQLITE_LOCKED:
 		err = fmt.Errorf("%w and did not let go for %s: %w", ledger.ErrBusy, busyTimeout, err)
 	}
+	return fmt.Errorf("%s the ledger %s: %w", doing, l.path, err)
+}
+
+// wreck explains damage; first is what to do first, up to the word "move".
+func (l *Ledger) wreck(doing string, err error, first string) error {
 	if !errors.Is(err, ledger.ErrDamaged) {
-		return fmt.Errorf("%s the ledger %s: %w", doing, l.path, err)
+		err = fmt.Errorf("%w: %w", ledger.ErrDamaged, err)
 	}
-	err = fmt.Errorf("%s the ledger %s: %w. Nothing was changed. Save what can be read with 'lobstah ledger export', move %s and the files beside it whose names begin so out of the way, start again, and give the saved file to 'lobstah ledger import'", doing, l.path, err, l.path)
-	l.damage.CompareAndSwap(nil, &err)
-	return err
+	return fmt.Errorf("%s the ledger %s: %w. Nothing was changed. %s it and the files beside it whose names begin so out of the way, start again, and give what you exported to 'lobstah ledger import'", doing, l.path, err, first)
 }
 
 // damaged returns the error that made the file refuse appends, if any.

@@ -86,7 +86,7 @@ func (l *Ledger) prepare(ctx context.Context) error {
 	case info.Size() == 0:
 		return fmt.Errorf("%w: the file is empty, which no ledger ever is", ledger.ErrDamaged)
 	case info.Size()%pageBytes != 0 && !exists(l.path+"-wal"):
-		return fmt.Errorf("%w: the file ends in the middle of a page", ledger.ErrDamaged)
+		return fmt.Errorf("%w: its size is not a whole number of pages, so it was cut off or is something else", ledger.ErrDamaged)
 	case info.Mode().Perm()&0o077 != 0:
 		return os.Chmod(l.path, 0o600)
 	}
@@ -109,19 +109,27 @@ func OpenReadOnly(ctx context.Context, path string) (*Ledger, error) {
 	}
 	l.read = openDB(path, readers, "mode=ro")
 	err := l.identify(ctx)
-	if err := l.explain("open", err); errors.Is(err, ledger.ErrDamaged) {
-		// SQLite opens a truncated file only with this setting; nothing is
-		// written, since the mode forbids it.
-		closed := l.read.Close()
-		l.read = openDB(path, readers, "mode=ro", "writable_schema(1)")
-		if again := l.identify(ctx); again != nil {
-			return nil, errors.Join(err, closed, l.read.Close())
-		}
-		return l, nil
+	if isDamage(err) {
+		return l.reopenDamaged(ctx, err)
 	}
 	if err != nil {
 		return nil, errors.Join(l.explain("open", err), l.read.Close())
 	}
+	return l, nil
+}
+
+// reopenDamaged opens what SQLite refuses at first, such as a truncated file;
+// it then takes the schema as it is. Nothing is written, since the mode
+// forbids it.
+func (l *Ledger) reopenDamaged(ctx context.Context, damage error) (*Ledger, error) {
+	if err := l.read.Close(); err != nil {
+		return nil, l.explain("open", errors.Join(damage, err))
+	}
+	l.read = openDB(l.path, readers, "mode=ro", "writable_schema(1)")
+	if err := l.identify(ctx); err != nil {
+		return nil, errors.Join(l.wreck("open", err, "Nothing in it can be read: move"), l.read.Close())
+	}
+	l.damage.Store(new(l.explain("read", damage)))
 	return l, nil
 }
 

@@ -35,10 +35,10 @@ func (l *Ledger) Verify(ctx context.Context) (ledger.Report, error) {
 		func() (err error) { accounts, err = readAccounts(ctx, tx); return err },
 		func() (err error) { size, root, err = readBook(ctx, tx); return err },
 	} {
-		if err := l.explain("verify", step()); errors.Is(err, ledger.ErrDamaged) {
+		if err := step(); isDamage(err) {
 			audit.Fault(ledger.Fault{Reason: err.Error()})
 		} else if err != nil {
-			return ledger.Report{}, err
+			return ledger.Report{}, l.explain("verify", err)
 		}
 	}
 	return audit.Finish(size, root, accounts), nil
