@@ -71,7 +71,7 @@ func (w *Waiting) fromPipeline(doc []byte) {
 	w.Prompt = value.Text(p.prompt)
 	w.Items = value.List(p.items...)
 	for _, stage := range p.pipeline.From(p.next).Stages {
-		w.Next = append(w.Next, stage.String())
+		w.Next = append(w.Next, stage.Redacted())
 	}
 }
 

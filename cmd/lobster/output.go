@@ -112,7 +112,7 @@ func orNull(v value.Value) value.Value {
 // failTool writes the envelope of an error and returns the exit code.
 func (p *program) failTool(code int, kind string, err error) int {
 	doc := value.Record(value.F("protocolVersion", value.Int(1)), value.F("ok", value.False),
-		value.F("error", value.Record(value.F("type", value.String(kind)), value.F("message", value.String(value.Clean(err.Error()))))))
+		value.F("error", value.Record(value.F("type", value.String(kind)), value.F("message", value.String(p.masked(err.Error()))))))
 	if _, err := io.WriteString(p.out, doc.Pretty()+"\n"); err != nil {
 		return exitFailed
 	}

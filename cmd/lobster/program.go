@@ -10,7 +10,9 @@ import (
 
 	"lobstah/flow"
 	"lobstah/flow/interp"
+	"lobstah/flow/secret"
 	"lobstah/flow/syntax"
+	"lobstah/flow/value"
 )
 
 // The exit codes; a signal gives 128 and its number.
@@ -105,6 +107,11 @@ func (p *program) print(text string) int {
 func (p *program) complain(code int, format string, args ...any) int {
 	fmt.Fprintf(p.err, format+"\n", args...)
 	return code
+}
+
+// masked takes the environment's secrets out of a text.
+func (p *program) masked(text string) string {
+	return value.Clean(secret.FromEnviron(p.environ).Text(text))
 }
 
 // open returns the shell for this process.

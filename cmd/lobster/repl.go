@@ -110,7 +110,7 @@ func (s *session) pipeline(text string) int {
 	}
 	if err != nil {
 		code, shown := ending(ctx, err, exitFailed)
-		return s.complain(code, "error: %v", shown)
+		return s.complain(code, "error: %s", s.masked(shown.Error()))
 	}
 	if res.Rendered {
 		return exitOK

@@ -127,6 +127,11 @@ func (p *program) resume(args []string) int {
 	}
 	ctx, stop := withSignals(context.Background())
 	defer stop()
+	ctx, end, err := p.limited(ctx)
+	if err != nil {
+		return p.fail(ctx, true, err)
+	}
+	defer end()
 	shell, err := p.open(interp.Tool)
 	if err != nil {
 		return p.fail(ctx, true, err)

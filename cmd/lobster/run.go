@@ -99,6 +99,11 @@ func (p *program) run(args []string) int {
 	f := parseRun(args)
 	ctx, stop := withSignals(context.Background())
 	defer stop()
+	ctx, end, err := p.limited(ctx)
+	if err != nil {
+		return p.fail(ctx, f.tool(), err)
+	}
+	defer end()
 	shell, err := p.open(modeOf(f.mode))
 	if err != nil {
 		return p.fail(ctx, f.tool(), err)
@@ -192,6 +197,6 @@ func (p *program) fail(ctx context.Context, tool bool, err error) int {
 	if code == exitUsage {
 		prefix = "Parse error: "
 	}
-	_, _ = io.WriteString(p.err, prefix+shown.Error()+"\n"+p.where(shown))
+	_, _ = io.WriteString(p.err, p.masked(prefix+shown.Error()+"\n"+p.where(shown)))
 	return code
 }

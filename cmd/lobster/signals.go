@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // interrupted is the cause of a run that a signal ended.
@@ -35,6 +38,20 @@ func withSignals(ctx context.Context) (_ context.Context, stop func()) {
 		signal.Stop(got)
 		cancel(nil)
 	}
+}
+
+// limited returns a context that ends when LOBSTER_TIMEOUT (a Go duration such as 90s) is over, if that is set.
+func (p *program) limited(ctx context.Context) (context.Context, func(), error) {
+	text := strings.TrimSpace(p.setting("LOBSTER_TIMEOUT"))
+	if text == "" {
+		return ctx, func() {}, nil
+	}
+	limit, err := time.ParseDuration(text)
+	if err != nil || limit <= 0 {
+		return ctx, nil, fmt.Errorf("LOBSTER_TIMEOUT must be a duration such as 90s (got %q)", text)
+	}
+	ctx, end := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took longer than LOBSTER_TIMEOUT=%s", text))
+	return ctx, end, nil
 }
 
 // ending returns the exit code and the error as the caller shall see it: a signal explains every error that followed it.

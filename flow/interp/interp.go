@@ -142,7 +142,7 @@ func located(ctx context.Context, seq Seq, i int, stage syntax.Stage) Seq {
 type StageError struct {
 	Stage int // index
 	Name  string
-	Raw   string // the stage's text
+	Text  string // the stage, without its secrets
 	Err   error
 }
 
@@ -152,7 +152,7 @@ func (e *StageError) Error() string { return e.Err.Error() }
 func (e *StageError) Unwrap() error { return e.Err }
 
 // Where names the stage for a person.
-func (e *StageError) Where() string { return fmt.Sprintf("stage %d (%s)", e.Stage+1, e.Raw) }
+func (e *StageError) Where() string { return fmt.Sprintf("stage %d (%s)", e.Stage+1, e.Text) }
 
 func at(err error, i int, stage syntax.Stage) error {
 	switch e := err.(type) {
@@ -162,7 +162,7 @@ func at(err error, i int, stage syntax.Stage) error {
 		e.Stage, e.Name = i, stage.Name
 		return e
 	}
-	return &StageError{Stage: i, Name: stage.Name, Raw: stage.Raw, Err: err}
+	return &StageError{Stage: i, Name: stage.Name, Text: stage.Redacted(), Err: err}
 }
 
 // Unknown returns the first command name of the pipeline that the registry lacks, and whether there is one.

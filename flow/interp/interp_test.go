@@ -163,7 +163,7 @@ func TestErrorsTellTheirStage(t *testing.T) {
 	var l log
 	_, _, err := run(t, &l, "numbers | fail --x y | all", interp.Options{})
 	at, ok := errors.AsType[*interp.StageError](err)
-	if !ok || at.Where() != "stage 2 (fail --x y)" || err.Error() != "failed" {
+	if !ok || at.Where() != "stage 2 (fail --x=y)" || err.Error() != "failed" {
 		t.Errorf("got %v, want the failure of stage 2", err)
 	}
 	if !slices.Contains(l.entries, "closed") {

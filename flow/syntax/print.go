@@ -67,3 +67,16 @@ func Quote(w string) string {
 func mustQuote(r rune) bool {
 	return value.IsSpace(r) || strings.ContainsRune(`"'|\`, r)
 }
+
+// Redacted writes the stage without what its --token and --api-key flags say, for people and journals.
+func (s Stage) Redacted() string {
+	hidden := s
+	flags := s.Args.Flags()
+	for name := range flags.All() {
+		if low := strings.ToLower(name); strings.Contains(low, "token") && !strings.Contains(low, "tokens") || strings.Contains(low, "key") && strings.Contains(low, "api") {
+			flags = flags.With(name, value.String("***"))
+		}
+	}
+	hidden.Args.flags = flags
+	return hidden.String()
+}
