@@ -36,10 +36,12 @@ func (a *attempt) stream(response *http.Response) outcome {
 		if err != nil {
 			return r.ended(err)
 		}
-		if !r.events.Buffered() {
+		err = r.pass(event)
+		if err == nil && !r.events.Buffered() {
 			a.dog.alive(a.rt.Timeouts.Idle)
+			err = r.flush()
 		}
-		if err := r.pass(event); err != nil {
+		if err != nil {
 			return r.ended(err)
 		}
 		if r.done {

@@ -6,16 +6,21 @@ import (
 	"strings"
 )
 
-// nearest returns up to three names of models that the given one may mean.
+// nearest returns up to three names of models that the given one may mean. It
+// looks at some thousands at most, since peers may name as many as they like.
 func nearest(model string, offers map[string][]offer) []string {
-	const most, longest = 3, 128
+	const most, longest, looks = 3, 64, 5000
 	type guess struct {
 		name     string
 		distance int
 	}
 	given := strings.ToLower(model[:min(len(model), longest)])
 	var list []guess
+	looked := 0
 	for name := range offers {
+		if looked++; looked > looks {
+			break
+		}
 		other := strings.ToLower(name[:min(len(name), longest)])
 		d := distance(given, other)
 		if strings.HasPrefix(other, given) || strings.HasPrefix(given, other) {

@@ -265,3 +265,26 @@ func TestReceiptOfACancelledStreamIsPulledOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestDataIsNotHeldBackByAReceiptThatCameWithIt(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		w.workers[0].answers(func(rw http.ResponseWriter, r *http.Request, _ bool) {
+			rw.Header().Set("Content-Type", "text/event-stream")
+			io.WriteString(rw, data(chunk1)+receipt.CommentPrefix+"AAAA\n\n")
+			rw.(http.Flusher).Flush()
+			pause(r, 5*time.Second)
+			io.WriteString(rw, data(chunk2, "[DONE]"))
+		})
+		begin := time.Now()
+		response := w.open(askStream)
+		defer response.Body.Close()
+		got := make([]byte, len(data(chunk1)))
+		if _, err := io.ReadFull(response.Body, got); err != nil || time.Since(begin) != 0 || string(got) != data(chunk1) {
+			t.Errorf("%q after %s (%v)", got, time.Since(begin), err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Error(err)
+		}
+	})
+}
