@@ -173,6 +173,49 @@ func checkCrashed(t *testing.T, path string, acknowledged map[string]bool) {
 	t.Logf("%d acknowledged, %d there", len(acknowledged), len(there))
 }
 
+// TestTornLog cuts the write-ahead log at many places and garbles what is
+// behind, as a loss of power may. The ledger opens with a beginning of its
+// entries, whole and sound.
+func TestTornLog(t *testing.T) {
+	t.Parallel()
+	path, pair := filepath.Join(t.TempDir(), "ledger.db"), key.Generate()
+	l, err := sqlite.Open(t.Context(), path, pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const entries = 40
+	appendAll(t, l, 1, sign(t, pair, entries))
+	file, log := read(t, path), read(t, path+"-wal")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	last := int64(0)
+	for cut := 0; cut < len(log)+40_009; cut += 40_009 {
+		cut := min(cut, len(log))
+		torn := filepath.Join(t.TempDir(), "ledger.db")
+		write(t, torn, file)
+		write(t, torn+"-wal", append(bytes.Clone(log[:cut]), bytes.Repeat([]byte{0xEE}, min(3000, len(log)-cut))...))
+		l, err := sqlite.Open(t.Context(), torn, pair)
+		if err != nil {
+			t.Fatalf("cut at %d of %d: %v", cut, len(log), err)
+		}
+		report, err := l.Verify(t.Context())
+		if err != nil || !report.OK() || report.Entries < last {
+			t.Errorf("cut at %d of %d: %d entries after %d, faults %v, %v", cut, len(log), report.Entries, last, report.Faults, err)
+		}
+		last = report.Entries
+		if err := l.Append(t.Context(), ledger.Worker, ledgertest.Receipt(t, pair, receipt.Anonymous, 1, 0, nil)); err != nil {
+			t.Errorf("cut at %d of %d: %v", cut, len(log), err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if last != entries {
+		t.Errorf("the whole log gives %d entries, want %d", last, entries)
+	}
+}
+
 // TestTwoWriters appends to one file through two ledgers at once, as two
 // processes do.
 func TestTwoWriters(t *testing.T) {
