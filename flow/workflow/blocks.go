@@ -218,6 +218,9 @@ func (w job) subStep(ctx context.Context, s, sub *Step, sc scope) (result value.
 	bill := w.bill.branch(s.ID + "." + sub.ID)
 	result, err = job{runner: w.runner, scope: sc, env: &env, bill: bill}.do(ctx, &step)
 	bill.settle()
+	if err == nil {
+		err = w.runner.cost.check()
+	}
 	return result, true, err
 }
 

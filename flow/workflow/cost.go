@@ -64,7 +64,7 @@ type meter struct {
 func newMeter(env *interp.Env, limit *CostLimit) *meter {
 	m := &meter{stderr: env.Stderr, limit: limit, warned: map[string]bool{}, paid: map[*value.Object]bool{}, copies: map[string]bool{}}
 	m.prices = prices
-	if text := env.Var("LOBSTER_LLM_PRICING_JSON"); value.Trim(text) != "" {
+	if text := env.Var("LOBSTER_LLM_PRICING_JSON"); text != "" {
 		m.prices = m.customPrices(text)
 	}
 	return m
@@ -104,6 +104,14 @@ func rate(v value.Value) float64 {
 		return -1
 	}
 	return f
+}
+
+// checkStop is check for a limit that stops the run; one that warns says nothing.
+func (m *meter) checkStop() error {
+	if m.limit == nil || !m.limit.Stop {
+		return nil
+	}
+	return m.check()
 }
 
 // check compares the total with the limit.
@@ -152,17 +160,24 @@ func (a *account) answer(ans interp.Answer) {
 	}
 }
 
-// result charges the items of a step's result that carry usage, unless they are answers that were charged already. isInside says that no
-// data came from outside, so that what looks like a known answer is one.
-func (a *account) result(v value.Value, isInside bool) {
+// origin is where the data of a result may have come from, which decides whether what looks like a paid answer is one.
+type origin int
+
+const (
+	passedOn origin = iota // from the steps before: an answer is recognised as the very value that was paid for
+	stored                 // from the state store, too: a copy of an answer is an answer
+	fresh                  // from outside: nothing is known about it
+)
+
+// result charges the items of a step's result that carry usage, unless they are answers that were charged already.
+func (a *account) result(v value.Value, from origin) {
 	items, ok := v.AsList()
 	if !ok {
 		items = []value.Value{v}
 	}
 	for _, it := range items {
-		if it.Field("usage").Kind() == value.KindObject && !a.meter.knows(it, isInside) {
+		if it.Field("usage").Kind() == value.KindObject && !a.meter.knows(it, from) {
 			a.charges = append(a.charges, it)
-			a.meter.remember(it)
 		}
 	}
 }
@@ -208,12 +223,22 @@ func fingerprint(item value.Value) string {
 	return item.Field("usage").JSON() + value.Text(item.Field("model"))
 }
 
-func (m *meter) knows(item value.Value, isInside bool) bool {
+func (m *meter) knows(item value.Value, from origin) bool {
 	usage, _ := item.Field("usage").AsObject()
 	m.mu.Lock()
-	known := m.paid[usage] || isInside && m.copies[fingerprint(item)]
+	known := m.paid[usage] || from == stored && m.copies[fingerprint(item)]
 	m.mu.Unlock()
-	return known || m.outer != nil && m.outer.knows(item, isInside)
+	return known || m.outer != nil && m.outer.knows(item, from)
+}
+
+// knowsAll reports whether all items that carry usage are paid for.
+func (m *meter) knowsAll(items []value.Value) bool {
+	for _, it := range items {
+		if it.Field("usage").Kind() == value.KindObject && !m.knows(it, passedOn) {
+			return false
+		}
+	}
+	return true
 }
 
 // charge adds one answer to the total.
@@ -263,9 +288,14 @@ func (m *meter) warnUnpriced(model string) {
 
 func tokens(usage value.Value, names ...string) float64 {
 	for _, n := range names {
-		if f, ok := usage.Field(n).AsNumber(); ok && !math.IsNaN(f) && !math.IsInf(f, 0) {
-			return max(0, math.Floor(f))
+		v := usage.Field(n)
+		if v.IsNullish() {
+			continue
 		}
+		if f := value.ToNumber(v); f > 0 && !math.IsInf(f, 0) {
+			return math.Floor(f)
+		}
+		return 0
 	}
 	return 0
 }

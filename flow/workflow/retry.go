@@ -24,7 +24,7 @@ func (r *runner) retrying(ctx context.Context, s *Step, do attempt) (value.Value
 		if err == nil || isFatal(err) || dispatched.Load() || ctx.Err() != nil || n >= s.Retry.Max {
 			return v, err
 		}
-		if stop := r.cost.check(); stop != nil {
+		if stop := r.cost.checkStop(); stop != nil {
 			return v, stop
 		}
 		delay, delayErr := r.delay(s.Retry, n-1)

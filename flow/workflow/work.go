@@ -96,7 +96,7 @@ func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
 		return value.Undefined, shellFailed(exit, text, out.text(), errOut.text())
 	}
 	result := textResult(s.ID, out.text())
-	w.bill.result(result.Field("json"), false)
+	w.bill.result(result.Field("json"), fresh)
 	return result, nil
 }
 
@@ -174,10 +174,12 @@ func (w job) runPipeline(ctx context.Context, s *Step, p syntax.Pipeline, opts i
 	if res.Halted != nil {
 		return value.Undefined, haltError(s.ID, res.Halted.Name, items)
 	}
-	outside := reachesOut(w.env.Commands, p)
-	w.bill.result(value.List(items...), !outside)
-	w.bill.result(value.List(shown...), !outside)
-	return itemsResult(s.ID, items, rendered.text()), nil
+	result := itemsResult(s.ID, items, rendered.text())
+	if len(items) == 0 && w.bill.meter.knowsAll(shown) {
+		w.bill.recall(result.Field("json")) // what was printed is what was paid
+	}
+	w.bill.result(result.Field("json"), originOf(w.env.Commands, p))
+	return result, nil
 }
 
 // pipelineError says what a failed pipeline means to the step.
@@ -256,17 +258,22 @@ func plainText(v value.Value) string {
 	return v.JSON()
 }
 
-// reachesOut reports whether a pipeline may bring in data from outside, so that a copy of an answer need not be the answer.
-func reachesOut(commands *interp.Registry, p syntax.Pipeline) bool {
+// originOf tells where the items of a pipeline may have come from.
+func originOf(commands *interp.Registry, p syntax.Pipeline) origin {
+	from := passedOn
 	for _, s := range p.Stages {
 		cmd, _ := commands.Lookup(s.Name)
 		for _, effect := range cmd.SideEffects {
-			if effect != "calls_llm" && effect != "reads_state" && effect != "writes_state" {
-				return true
+			switch effect {
+			case "calls_llm":
+			case "reads_state", "writes_state":
+				from = max(from, stored)
+			default:
+				return fresh
 			}
 		}
 	}
-	return false
+	return from
 }
 
 // capped collects output up to a limit and fails beyond it.
