@@ -205,8 +205,24 @@ func (p *parser) digits() int {
 	return p.pos - start
 }
 
+// plainRun returns how many characters at the start of s stand for themselves
+// in a JSON string and take one byte, which most texts consist of.
+func plainRun[T string | []byte](s T) int {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return len(s)
+}
+
 func (p *parser) text() (string, error) {
 	p.pos++
+	if n := plainRun(p.src[p.pos:]); p.pos+n < len(p.src) && p.src[p.pos+n] == '"' {
+		s := string(p.src[p.pos : p.pos+n])
+		p.pos += n + 1
+		return s, nil
+	}
 	var out []byte
 	for p.pos < len(p.src) {
 		switch c := p.src[p.pos]; {

@@ -1,0 +1,221 @@
+// Package announce is how a worker says that it is there: a signed offer that
+// lives for some minutes, and the signed withdrawal that ends it.
+//
+// A worker fills an [Offer] and calls [Sign]; everybody else calls [Open] on the
+// bytes that came, from a tracker, a relay or the LAN alike. Open takes the time,
+// so that no path can forget to ask whether an offer is still good. [Withdraw]
+// and [OpenWithdrawal] are the same for the end.
+//
+// It may import grid, key and internal/canonical; the other rooms of the grid
+// and cmd import it. It does no I/O and keeps no state: that an older offer never
+// takes the place of a newer one is for those to see to who keep offers.
+// Envelopes come from strangers and are hostile: they are at most [MaxBytes],
+// parsed strictly, and believed only in the members that are named here. Texts
+// in them are free of control characters, and still strangers' texts.
+package announce
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/internal/canonical"
+	"lobstah/key"
+)
+
+// Limits on what an offer may say.
+const (
+	MaxBytes  = 16 << 10 // an envelope's JSON
+	MaxModels = 256
+
+	// Window is how far ahead of us an offer's clock may be, and how far from
+	// us a withdrawal's, either way.
+	Window = 300 * time.Second
+	// MinTTL and MaxTTL bound how long an offer lives, whatever it asks for: a
+	// shorter life would end between two heartbeats of the original's programs
+	// (30 s at the least), a longer one would list machines that are long gone.
+	MinTTL = time.Minute
+	MaxTTL = time.Hour
+)
+
+// An Offer is what a worker announces. The first members are the original's
+// version 1; the others are ours, left out when empty, and ignored by its
+// programs.
+type Offer struct {
+	ID          key.ID
+	URL         string // http or https
+	Label       string
+	Models      []string
+	Tier        grid.Tier // an offer that names none is best-effort
+	TTL         time.Duration
+	AnnouncedAt time.Time // millisecond precision on the wire
+
+	ModelFacts  []grid.Model // of some of Models; volatile members are not carried
+	Price       *Price       // nil when it asks for nothing but the grid's credit
+	Concurrency int          // answers at a time; 0 for unknown
+	Running     int          // answers when it announced
+	QueueDepth  int          // requests that waited then
+	Through     []string     // other ways to reach it, as URLs such as mesh://lob1…
+}
+
+// A Price is what a million tokens cost.
+type Price struct {
+	Input, Output float64
+	Unit          string // such as credit or EUR
+}
+
+// Lifetime is how long the offer counts: its TTL within [MinTTL] and [MaxTTL].
+func (o *Offer) Lifetime() time.Duration { return min(max(o.TTL, MinTTL), MaxTTL) }
+
+// Expires is the last moment at which the offer counts.
+func (o *Offer) Expires() time.Time { return o.AnnouncedAt.Add(o.Lifetime()) }
+
+// Peer is the worker as a router knows it.
+func (o *Offer) Peer(from grid.Origin) grid.Peer {
+	return grid.Peer{ID: o.ID, URL: o.URL, Label: o.Label, Origin: from}
+}
+
+// A Status judges an offer's age.
+type Status string
+
+// The statuses.
+const (
+	OK     Status = "ok"
+	Stale  Status = "stale"
+	Future Status = "future"
+)
+
+// Status judges the offer at a moment; both bounds are still good.
+func (o *Offer) Status(now time.Time) Status {
+	switch {
+	case o.AnnouncedAt.Sub(now) > Window:
+		return Future
+	case now.After(o.Expires()):
+		return Stale
+	}
+	return OK
+}
+
+// A Signed is an offer with the signature of its worker and the exact bytes
+// that it covers. Get one from [Sign] or [Open].
+type Signed struct {
+	Offer
+	statement []byte // canonical text of the announcement value, unknown members included
+	signature [64]byte
+}
+
+// Sign makes the worker's announcement. It fails when o is not one that [Open]
+// would accept at the time it names, or does not belong to the pair.
+func Sign(pair key.Pair, o Offer) (*Signed, error) {
+	if o.ID != pair.ID() {
+		return nil, fmt.Errorf("sign an announcement: it names %s, the key is %s", o.ID, pair.ID())
+	}
+	statement := canonical.Append(nil, o.tree())
+	// Reading it back gives the offer as others will see it (milliseconds).
+	tree, err := canonical.Parse(statement)
+	if err != nil {
+		return nil, fmt.Errorf("sign an announcement: %w", err)
+	}
+	s := &Signed{statement: statement}
+	if s.Offer, err = parseFields(tree); err != nil {
+		return nil, fmt.Errorf("sign an announcement: %w", err)
+	}
+	s.signature = [64]byte(pair.Sign(statement))
+	if n := len(s.Envelope()); n > MaxBytes {
+		return nil, fmt.Errorf("sign an announcement: the envelope takes %d bytes, %d at most are allowed; announce fewer models or facts", n, MaxBytes)
+	}
+	return s, nil
+}
+
+// Errors of [Open] and [OpenWithdrawal].
+var (
+	ErrJSON      = errors.New("not the JSON of a signed statement")
+	ErrSignature = errors.New("bad signature")
+	ErrMalformed = errors.New("malformed announcement")
+	ErrStale     = errors.New("stale")
+	ErrFuture    = errors.New("too far in the future")
+)
+
+// Open reads an envelope, checks the worker's signature over the announcement
+// as received, then its fields, and whether it is good now. The error wraps
+// [ErrJSON], [ErrSignature], [ErrMalformed], [ErrStale] or [ErrFuture].
+func Open(envelope []byte, now time.Time) (*Signed, error) {
+	if len(envelope) > MaxBytes {
+		return nil, fmt.Errorf("%w: larger than %d bytes", ErrJSON, MaxBytes)
+	}
+	tree, err := canonical.Parse(envelope)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJSON, err)
+	}
+	body, signature, err := parts(tree)
+	if err != nil {
+		return nil, err
+	}
+	id, err := idOf(body)
+	if err != nil {
+		return nil, err
+	}
+	s := &Signed{statement: canonical.Append(make([]byte, 0, len(envelope)), body), signature: signature}
+	if !id.Verify(s.statement, s.signature[:]) {
+		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, id)
+	}
+	if s.Offer, err = parseFields(body); err != nil {
+		return nil, err
+	}
+	switch s.Status(now) {
+	case Future:
+		return nil, fmt.Errorf("%w: announced %s from now", ErrFuture, s.AnnouncedAt.Sub(now).Round(time.Second))
+	case Stale:
+		return nil, fmt.Errorf("%w: it ended %s ago", ErrStale, now.Sub(s.Expires()).Round(time.Second))
+	}
+	return s, nil
+}
+
+// Envelope returns the canonical JSON {"announcement":{…},"signature":"…"}. It
+// is the same for every form in which the envelope may have come.
+func (s *Signed) Envelope() []byte {
+	const open, between = `{"announcement":`, `,"signature":"`
+	out := make([]byte, 0, len(open)+len(s.statement)+len(between)+2*len(s.signature)+len(`"}`))
+	out = append(out, open...)
+	out = append(out, s.statement...)
+	out = append(out, between...)
+	out = hex.AppendEncode(out, s.signature[:])
+	return append(out, `"}`...)
+}
+
+// parts splits an envelope into the announcement value and the signature.
+func parts(tree any) (canonical.Object, [64]byte, error) {
+	envelope, _ := tree.(canonical.Object)
+	value, _ := envelope.Get("announcement")
+	body, ok := value.(canonical.Object)
+	if !ok {
+		return nil, [64]byte{}, fmt.Errorf("%w: there is no announcement object", ErrSignature)
+	}
+	value, _ = envelope.Get("signature")
+	signature, err := parseSignature(value)
+	return body, signature, err
+}
+
+func parseSignature(value any) (signature [64]byte, err error) {
+	digits, _ := value.(string)
+	if len(digits) != 2*len(signature) {
+		return signature, fmt.Errorf("%w: it is not 128 hex digits", ErrSignature)
+	}
+	if _, err := hex.Decode(signature[:], []byte(digits)); err != nil {
+		return signature, fmt.Errorf("%w: it is not 128 hex digits", ErrSignature)
+	}
+	return signature, nil
+}
+
+// idOf reads who is said to have signed. Without a key no signature can hold.
+func idOf(body canonical.Object) (key.ID, error) {
+	value, _ := body.Get("pubkey")
+	text, _ := value.(string)
+	id, err := key.ParseID(text)
+	if err != nil {
+		return id, fmt.Errorf("%w: pubkey: %w", ErrSignature, err)
+	}
+	return id, nil
+}
