@@ -10,22 +10,6 @@ import (
 	"lobstah/flow/value"
 )
 
-// price is what a model costs in USD per million tokens.
-type price struct{ input, output float64 }
-
-// prices of the models that are known without configuration.
-var prices = map[string]price{
-	"gpt-4o":                     {2.5, 10},
-	"gpt-4o-mini":                {0.15, 0.6},
-	"gpt-4-turbo":                {10, 30},
-	"gpt-3.5-turbo":              {0.5, 1.5},
-	"claude-opus-4-20250514":     {15, 75},
-	"claude-sonnet-4-5-20250514": {3, 15},
-	"claude-haiku-3-5":           {0.8, 4},
-	"gemini-1.5-pro":             {1.25, 5},
-	"gemini-1.5-flash":           {0.075, 0.3},
-}
-
 // Charge is what one answer cost.
 type Charge struct {
 	Step         string
@@ -78,34 +62,6 @@ func (m *meter) nested(bill *account, limit *CostLimit) *meter {
 	}
 }
 
-func (m *meter) customPrices(text string) map[string]price {
-	out := map[string]price{}
-	for k, v := range prices {
-		out[k] = v
-	}
-	doc, err := value.Parse(text)
-	o, ok := doc.AsObject()
-	valid := err == nil && ok
-	for name, rates := range o.All() {
-		p := price{rate(rates.Field("input")), rate(rates.Field("output"))}
-		valid = valid && value.Trim(name) != "" && p.input >= 0 && p.output >= 0
-		out[name] = p
-	}
-	if !valid {
-		fmt.Fprintln(m.stderr, "[WARN] Ignoring invalid LOBSTER_LLM_PRICING_JSON; custom LLM pricing must be a JSON object whose model entries have finite non-negative input and output rates.")
-		return prices
-	}
-	return out
-}
-
-func rate(v value.Value) float64 {
-	f, ok := v.AsNumber()
-	if !ok || math.IsInf(f, 0) || math.IsNaN(f) {
-		return -1
-	}
-	return f
-}
-
 // checkStop is check for a limit that stops the run; one that warns says nothing.
 func (m *meter) checkStop() error {
 	if m.limit == nil || !m.limit.Stop {
@@ -138,66 +94,6 @@ func (m *meter) summary() Cost {
 	c := m.total
 	c.USD = math.Round(c.USD*1e6) / 1e6
 	return c
-}
-
-// account collects the charges of one attempt at one step; they count once it settles. It belongs to one goroutine at a time.
-type account struct {
-	meter   *meter
-	step    string
-	charges []value.Value
-}
-
-func (m *meter) account(step string) *account { return &account{meter: m, step: step} }
-
-// branch is an account of its own, so that branches that lose are not billed.
-func (a *account) branch(step string) *account { return a.meter.account(step) }
-
-// answer notes what a model returned: a live call is charged, a replay is known to be paid.
-func (a *account) answer(ans interp.Answer) {
-	a.meter.remember(ans.Item)
-	if !ans.Replayed {
-		a.charges = append(a.charges, ans.Item)
-	}
-}
-
-// origin is where the data of a result may have come from, which decides whether what looks like a paid answer is one.
-type origin int
-
-const (
-	passedOn origin = iota // from the steps before: an answer is recognised as the very value that was paid for
-	stored                 // from the state store, too: a copy of an answer is an answer
-	fresh                  // from outside: nothing is known about it
-)
-
-// result charges the items of a step's result that carry usage, unless they are answers that were charged already.
-func (a *account) result(v value.Value, from origin) {
-	items, ok := v.AsList()
-	if !ok {
-		items = []value.Value{v}
-	}
-	for _, it := range items {
-		if it.Field("usage").Kind() == value.KindObject && !a.meter.knows(it, from) {
-			a.charges = append(a.charges, it)
-		}
-	}
-}
-
-// recall notes that the items of an earlier result were charged when they came.
-func (a *account) recall(v value.Value) {
-	items, ok := v.AsList()
-	if !ok {
-		items = []value.Value{v}
-	}
-	for _, it := range items {
-		a.meter.remember(it)
-	}
-}
-
-func (a *account) settle() {
-	for _, item := range a.charges {
-		a.meter.charge(a.step, item)
-	}
-	a.charges = nil
 }
 
 func (m *meter) remember(item value.Value) {

@@ -52,11 +52,6 @@ func (e *AccessError) Error() string {
 // Unwrap returns the cause.
 func (e *AccessError) Unwrap() error { return e.Err }
 
-// plainError is an error in the original's words, which begin with a capital letter.
-type plainError string
-
-func (e plainError) Error() string { return string(e) }
-
 const (
 	errNotFile   = plainError("Workflow path is not a file")
 	errDirectory = plainError("EISDIR: illegal operation on a directory, read")

@@ -76,14 +76,15 @@ type Problem struct {
 
 // Report prints a problem as compilers do: place, message, the line with a caret, the hint.
 func (p Problem) Report(path, source string) string {
-	out := fmt.Sprintf("%s:%d:%d: %s: %s\n", path, p.Line, p.Column, p.Severity, p.Message)
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s:%d:%d: %s: %s\n", path, p.Line, p.Column, p.Severity, p.Message)
 	for l := range strings.SplitSeq(caret(source, p.Line, p.Column), "\n") {
-		out += "  " + l + "\n"
+		out.WriteString("  " + l + "\n")
 	}
 	if p.Hint != "" {
-		out += "hint: " + p.Hint + "\n"
+		out.WriteString("hint: " + p.Hint + "\n")
 	}
-	return out
+	return out.String()
 }
 
 // InvalidError says that a file is YAML or JSON but no workflow. Its message is that of the first problem.

@@ -44,37 +44,6 @@ type Outcome struct {
 	Cost    Cost
 }
 
-// Refusal is an error of the caller: an answer that does not fit what was asked. The pause stays as it is.
-type Refusal string
-
-func (e Refusal) Error() string { return string(e) }
-
-// StepError is a failure with the step that it comes from. Its text is the cause's.
-type StepError struct {
-	File string
-	Step string
-	Line int
-	Err  error
-}
-
-func (e *StepError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *StepError) Unwrap() error { return e.Err }
-
-// Where names the place for a person.
-func (e *StepError) Where() string { return fmt.Sprintf("%s:%d: step %s", e.File, e.Line, e.Step) }
-
-// fatal errors end the run: neither retry nor on_error takes them up.
-type fatal struct{ error }
-
-func (f fatal) Unwrap() error { return f.error }
-
-func isFatal(err error) bool {
-	_, ok := errors.AsType[fatal](err)
-	return ok
-}
-
 // Run runs a workflow file.
 func Run(ctx context.Context, f *File, opts Options) (Outcome, error) {
 	id, err := newRunID()
@@ -301,27 +270,6 @@ func (r *runner) logStep(s *Step, began time.Time, err error) {
 		e.Status, e.Error = "error", err.Error()
 	}
 	r.log(e)
-}
-
-// claim uses up the pause that a run was resumed from, once, right before its first effect. The zero claim has nothing to use up.
-type claim struct {
-	take func(context.Context) error
-	once sync.Once
-	err  error
-	done bool // take was called; read after the branches that share the claim have ended
-}
-
-func (c *claim) beforeEffect(ctx context.Context) error {
-	c.once.Do(func() {
-		if c.take != nil {
-			c.err = c.take(ctx)
-			c.done = c.err == nil
-		}
-	})
-	if c.err != nil {
-		return fatal{c.err}
-	}
-	return nil
 }
 
 func newRunID() (string, error) {
