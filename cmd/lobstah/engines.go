@@ -155,6 +155,9 @@ func (a *app) addURL(ctx context.Context, found *engines, address, key string) e
 	done := a.Progress("asking " + e.Address() + " for its models")
 	models, err := e.Models(ctx)
 	done()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		a.warn("%v; it is asked again while the worker runs", err)
 		found.add(e, "%s at %s, which does not answer yet", kind, e.Address())

@@ -53,8 +53,11 @@ func (c *statusCommand) Run(ctx context.Context, a *app) error {
 func (a *app) printStatus(r report) error {
 	facts := cli.Table{}
 	state := "running"
-	if r.Draining {
+	switch {
+	case r.Draining:
 		state = "stopping"
+	case r.Stats == nil && r.Engines == nil:
+		state = "starting"
 	}
 	facts.Row("process", fmt.Sprintf("%s %s, process %d, for %s", r.What, state, r.PID, cli.Duration(max(time.Since(r.Since).Truncate(time.Second), time.Second))))
 	facts.Row("version", r.Version)
