@@ -388,8 +388,10 @@ func TestModelsOfAPeerThatIsGoneAreNotListed(t *testing.T) {
 		if got.header.Get("Retry-After") != "2" {
 			t.Errorf("Retry-After is %q", got.header.Get("Retry-After"))
 		}
+		synctest.Wait()
 		w.workers[0].setDark(false)
-		time.Sleep(2 * time.Second) // the request has asked for an early poll
+		w.chat(askWhole) // asks for an early poll
+		time.Sleep(2 * time.Second)
 		if got := w.chat(askWhole); got.status != 200 {
 			t.Errorf("after it came back: %d %s", got.status, got.body)
 		}
