@@ -91,7 +91,8 @@ func (c *apiClient) get(ctx context.Context, path string, out any) error {
 
 func (c *apiClient) models(ctx context.Context) ([]grid.Model, error) {
 	var list struct{ Data []grid.Model }
-	return list.Data, c.get(ctx, "/v1/models", &list)
+	err := c.get(ctx, "/v1/models", &list)
+	return list.Data, err
 }
 
 // try asks the model for a few words.

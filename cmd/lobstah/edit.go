@@ -94,19 +94,23 @@ func (l fileLists) Disallow(ctx context.Context, id key.ID) (c change, err error
 type remoteLists struct{ client control.Client }
 
 func (l remoteLists) AddPeer(ctx context.Context, p grid.Peer) (c change, err error) {
-	return c, l.client.Call(ctx, http.MethodPost, "/peers", p, &c)
+	err = l.client.Call(ctx, http.MethodPost, "/peers", p, &c)
+	return c, err
 }
 
 func (l remoteLists) RemovePeer(ctx context.Context, id key.ID) (c change, err error) {
-	return c, l.client.Call(ctx, http.MethodDelete, "/peers", id, &c)
+	err = l.client.Call(ctx, http.MethodDelete, "/peers", id, &c)
+	return c, err
 }
 
 func (l remoteLists) Allow(ctx context.Context, e allow.Entry) (c change, err error) {
-	return c, l.client.Call(ctx, http.MethodPost, "/allow", e, &c)
+	err = l.client.Call(ctx, http.MethodPost, "/allow", e, &c)
+	return c, err
 }
 
 func (l remoteLists) Disallow(ctx context.Context, id key.ID) (c change, err error) {
-	return c, l.client.Call(ctx, http.MethodDelete, "/allow", id, &c)
+	err = l.client.Call(ctx, http.MethodDelete, "/allow", id, &c)
+	return c, err
 }
 
 // holder describes this process.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"lobstah/internal/cli"
 	"lobstah/internal/home"
@@ -15,7 +17,7 @@ import (
 )
 
 type keygenCommand struct {
-	Force bool `help:"Make a new pair even when there is one. The old one, and its ledger, are kept under other names."`
+	Force bool `help:"Make a new pair even when there is one. The old one, and its ledger, are kept in another folder."`
 }
 
 // Help is printed by --help.
@@ -79,54 +81,29 @@ func (a *app) ownID() (id key.ID, known bool) {
 	return own.ID(), true
 }
 
-// setAside renames the identity and its ledger, which belong together.
+// setAside moves the identity and its ledger, which belong together, into
+// folders beside them.
 func (a *app) setAside() error {
 	lock, err := a.lock("lobstah keygen")
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
-	suffix := ".old"
-	if id, known := a.ownID(); known {
-		suffix = "." + id.Short()
-	}
+	folder := "old-" + time.Now().Format("20060102-150405.000")
 	for _, path := range []string{a.home.Identity, a.home.Ledger, a.home.Ledger + "-wal", a.home.Ledger + "-shm"} {
-		kept, err := rename(path, suffix)
-		if err != nil {
+		if !exists(path) {
+			continue
+		}
+		kept := filepath.Join(filepath.Dir(path), folder, filepath.Base(path))
+		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 			return fmt.Errorf("keep the old files: %w", err)
 		}
-		if kept != "" && !strings.Contains(path, a.home.Ledger+"-") {
-			a.note("kept %s as %s", path, kept)
+		if err := os.Rename(path, kept); err != nil {
+			return fmt.Errorf("keep the old files: %w", err)
 		}
+		a.note("kept %s as %s", filepath.Base(path), kept)
 	}
 	return nil
-}
-
-// rename puts the suffix behind the name of a file that exists, and a number
-// when that name is taken. SQLite's side files keep theirs at the end.
-func rename(path, suffix string) (string, error) {
-	side := ""
-	for _, s := range []string{"-wal", "-shm"} {
-		if base, ok := strings.CutSuffix(path, s); ok {
-			path, side = base, s
-		}
-	}
-	target := path + suffix + side
-	for n := 2; ; n++ {
-		_, err := os.Lstat(target)
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return "", err
-		}
-		target = fmt.Sprintf("%s%s.%d%s", path, suffix, n, side)
-	}
-	err := os.Rename(path+side, target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return target, err
 }
 
 // lock takes the home for this process.
