@@ -23,7 +23,7 @@ func parseResume(args []string) (resumeFlags, error) {
 	var f resumeFlags
 	for i := 0; i < len(args); i++ {
 		name, text, hasText := strings.Cut(args[i], "=")
-		if !hasText && takesValue(name) && i+1 < len(args) && (name != "--cancel" || isBool(args[i+1])) {
+		if !hasText && takesValue(name) && i+1 < len(args) && (name != "--cancel" || !strings.HasPrefix(args[i+1], "--")) {
 			i++
 			text, hasText = args[i], true
 		}

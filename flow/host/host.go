@@ -34,9 +34,12 @@ func Handlers(stdin *os.File, stdout io.Writer, vars map[string]string) interp.H
 	return h
 }
 
+// requestLimit is how long a server may take for its whole answer; models are slow.
+const requestLimit = 30 * time.Minute
+
 // send sends a request; a redirect is the answer, not an order, so that credentials stay with the host that they are for.
 func send(r *http.Request) (*http.Response, error) {
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Timeout: requestLimit, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return client.Do(r)
 }
 

@@ -1,8 +1,8 @@
 package interp
 
 import (
+	"fmt"
 	"iter"
-	"slices"
 
 	"lobstah/flow/value"
 )
@@ -32,6 +32,9 @@ func Spread(v value.Value) Seq {
 	return Items(v)
 }
 
+// MaxCollected caps how many items a stage may gather; what streams has no cap.
+const MaxCollected = 50_000_000
+
 // Collect pulls the sequence to its end.
 func Collect(seq Seq) ([]value.Value, error) {
 	var items []value.Value
@@ -39,9 +42,12 @@ func Collect(seq Seq) ([]value.Value, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(items) >= MaxCollected {
+			return nil, fmt.Errorf("a stage that needs all items at once got more than %d; narrow them down before it", MaxCollected)
+		}
 		items = append(items, v)
 	}
-	return slices.Clip(items), nil
+	return items, nil
 }
 
 // Drain pulls the sequence to its end and drops the items.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"lobstah/flow/interp"
 	"lobstah/flow/value"
@@ -68,7 +69,13 @@ func readReply(res *http.Response, limit int64) (reply, error) {
 	if int64(len(body)) > limit {
 		return reply{}, fmt.Errorf("HTTP response body exceeded %d bytes", limit)
 	}
-	return reply{status: res.StatusCode, text: http.StatusText(res.StatusCode), body: value.Clean(string(body))}, nil
+	return reply{status: res.StatusCode, text: reason(res), body: value.Clean(string(body))}, nil
+}
+
+// reason is what the server says about its status, such as "Not Found".
+func reason(res *http.Response) string {
+	_, text, _ := strings.Cut(res.Status, " ")
+	return text
 }
 
 func hostOf(raw string) string {

@@ -19,7 +19,7 @@ const (
 	outputLimitVar = "LOBSTER_MAX_OUTPUT_BYTES"
 	// settleBytes is how much output is kept before a stage after the process starts to read it. Below it, a process has ended, and
 	// its failure is known, before anything else happens.
-	settleBytes = 4 << 20
+	settleBytes = 1 << 20
 	// settlePatience is how long a process that has begun to print may go on before a stage that may stop early reads it.
 	settlePatience = 100 * time.Millisecond
 	// itemLimit caps one line or one JSON item.
