@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 
+	"lobstah/grid"
 	"lobstah/grid/engine"
 	"lobstah/openai"
 )
@@ -62,8 +63,8 @@ func (e *Engine) addressed(ctx context.Context, call engine.Call) ([]byte, error
 		return nil, err
 	}
 	wire := entry.Wire
-	if wire == "" && name != entry.ID && entry.Serves(name) {
-		wire = entry.ID // the request named a digest too
+	if _, digest := grid.SplitModel(name); wire == "" && digest != "" && name != entry.ID {
+		wire = entry.ID
 	}
 	if wire == "" || wire == name {
 		return call.Body, nil
