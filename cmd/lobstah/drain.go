@@ -36,11 +36,20 @@ func (p *process) drain(ctx context.Context) error {
 	wg.Wait()
 	done()
 	if abort.Err() != nil {
-		p.note("Stopped before every answer was finished.")
+		p.farewell("Stopped before every answer was finished.")
 		return nil // it was asked for
 	}
 	p.hangUp(abort)
+	p.farewell("Stopped.")
 	return errors.Join(errs[:]...)
+}
+
+// farewell prints a line, below the ^C that a terminal shows.
+func (p *process) farewell(format string, args ...any) {
+	if cli.Terminal(p.Err) {
+		p.note("")
+	}
+	p.note(format, args...)
 }
 
 // lastBytes is how long the end of an answer may take to leave.
@@ -77,7 +86,7 @@ func (p *process) sayDraining() (done func()) {
 			if p.settings.DrainTimeout > 0 {
 				limit = "for at most " + cli.Duration(p.settings.DrainTimeout)
 			}
-			p.note("\nStopping: finishing the answers that run, %s. Ctrl-C again stops at once.", limit)
+			p.farewell("Stopping: finishing the answers that run, %s. Ctrl-C again stops at once.", limit)
 			<-stop
 		}
 	})

@@ -57,6 +57,19 @@ type servingSettings struct {
 	Open        bool      `setting:"worker.open" help:"Serve strangers too, each within 10,000 tokens."`
 }
 
+// check refuses numbers that mean nothing.
+func (s servingSettings) check() error {
+	switch {
+	case s.Concurrency < 1:
+		return cli.Usagef("--concurrency %d: want at least 1", s.Concurrency)
+	case s.Queue < 0:
+		return cli.Usagef("--queue %d: want 0 or more", s.Queue)
+	case s.Credit < 0:
+		return cli.Usagef("--credit %d: want 0, which is no limit, or more", s.Credit)
+	}
+	return nil
+}
+
 type engineSettings struct {
 	Engine      []string `setting:"engine" placeholder:"auto|demo|URL" help:"The engine to serve; repeatable. auto looks for engines on this machine and is the default."`
 	EnginePorts []int    `setting:"engine-ports" default:"11434,8080,1234,8000" placeholder:"N,..." help:"Ports of this machine at which auto looks, beside OLLAMA_HOST."`

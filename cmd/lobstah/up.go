@@ -36,6 +36,9 @@ Examples:
 }
 
 func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
+	if err := c.Serving.check(); err != nil {
+		return err
+	}
 	p, ctx, err := a.openProcess(ctx, upName, c.Process)
 	if err != nil {
 		return err
@@ -167,6 +170,9 @@ func (b *banner) worker(at workerAddress, s servingSettings) {
 
 func (b *banner) router(at routerAddress, address string) {
 	b.row("router", "%s/v1", address)
+	if n := len(b.peers.Peers()); n > 0 {
+		b.row("", "asks %s beside this machine", cli.Plural(n, "peer"))
+	}
 	b.openRouter(at.Host, address)
 }
 

@@ -31,6 +31,9 @@ Examples:
 }
 
 func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
 	p, ctx, err := a.openProcess(ctx, "lobstah worker start", c.processSettings)
 	if err != nil {
 		return err
