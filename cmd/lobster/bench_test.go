@@ -6,27 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
 // The benchmarks run the program as users get it: `go test -bench . -benchtime 20x ./cmd/lobster`. Beside the times they report the most
 // memory that a run had (on Linux), and how much longer it takes to start than the system's true. Figures of the original program, recorded
 // on two shared cores: version 218 ms, where-sort-head 1890 ms and 180 MB, pick 1350 ms and 265 MB, groupBy 960 ms and 190 MB.
-
-func buildProgram(b *testing.B) string {
-	b.Helper()
-	if runtime.GOOS == "windows" {
-		b.Skip("uses a POSIX system's programs")
-	}
-	path := filepath.Join(b.TempDir(), "lobster")
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
 
 // measure runs a command again and again.
 func measure(b *testing.B, dir, program string, args ...string) {
@@ -44,7 +29,8 @@ func measure(b *testing.B, dir, program string, args ...string) {
 }
 
 func BenchmarkStart(b *testing.B) {
-	program := buildProgram(b)
+	needShell(b)
+	program := executable(b, "lobster")
 	dir := b.TempDir()
 	b.Run("true", func(b *testing.B) { measure(b, dir, "/bin/true") })
 	b.Run("version", func(b *testing.B) { measure(b, dir, program, "version") })
@@ -52,7 +38,8 @@ func BenchmarkStart(b *testing.B) {
 }
 
 func BenchmarkPipelines(b *testing.B) {
-	program := buildProgram(b)
+	needShell(b)
+	program := executable(b, "lobster")
 	dir := b.TempDir()
 	writeItemsFile(b, filepath.Join(dir, "items.json"), 100_000)
 	for name, stages := range map[string]string{
@@ -67,7 +54,8 @@ func BenchmarkPipelines(b *testing.B) {
 }
 
 func BenchmarkForEach(b *testing.B) {
-	program := buildProgram(b)
+	needShell(b)
+	program := executable(b, "lobster")
 	for _, n := range []int{100, 10_000} {
 		dir := b.TempDir()
 		file := fmt.Sprintf("steps:\n  - id: list\n    pipeline: exec seq %d\n  - id: each\n    for_each: $list.json\n    steps:\n      - id: s\n        pipeline: template --text '{{.}}'\n        stdin: $item.json\n", n)

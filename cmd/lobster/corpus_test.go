@@ -18,29 +18,6 @@ var leftOut = map[string]string{
 	"gate-file-edited-before-resume": "a resumed workflow is the one that was approved: a file that changed since is refused unless --allow-changed is given",
 }
 
-// TestMain runs the command itself when the test binary is called by one of the command's names, so that tests run what users run.
-func TestMain(m *testing.M) {
-	switch filepath.Base(os.Args[0]) {
-	case "lobster", "openclaw.invoke", "clawd.invoke":
-		main()
-	}
-	os.Exit(m.Run())
-}
-
-// executable returns a path that runs the command under a name.
-func executable(t testing.TB, name string) string {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), name)
-	if err := os.Symlink(self, link); err != nil {
-		t.Fatal(err)
-	}
-	return link
-}
-
 // corpusCase is one recorded case.
 type corpusCase struct {
 	Name string   `json:"name"`

@@ -48,9 +48,9 @@ type corpusWorld struct {
 	c    *corpusCase
 	work string
 	url  string // of the server, or ""
-	vars map[string]string
 
 	mu       sync.Mutex // guards the following, and the counts of the routes
+	vars     map[string]string
 	requests []any
 }
 
@@ -66,9 +66,10 @@ func newCorpusWorld(t *testing.T, c *corpusCase) *corpusWorld {
 		}
 	}
 	if c.HTTP != nil {
-		server := httptest.NewServer(w)
+		server := httptest.NewUnstartedServer(w)
+		w.url = "http://" + server.Listener.Addr().String()
+		server.Start()
 		t.Cleanup(server.Close)
-		w.url = server.URL
 	}
 	w.put(c.Files)
 	return w
@@ -171,6 +172,8 @@ func (w *corpusWorld) route(r *http.Request, body string) int {
 func (w *corpusWorld) fill(text string) string {
 	_, port, _ := strings.Cut(strings.TrimPrefix(w.url, "http://"), ":")
 	text = strings.NewReplacer("@@WORK@@", w.work, "@@HTTP@@", w.url, "@@PORT@@", port).Replace(text)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for name, v := range w.vars {
 		text = strings.ReplaceAll(text, "@@VAR:"+name+"@@", v)
 	}
@@ -299,7 +302,9 @@ func (w *corpusWorld) observe(s corpusStep, code int, took time.Duration, stdout
 			o.captureFault = fmt.Sprintf("could not capture %s at %s", name, pointer)
 			continue
 		}
+		w.mu.Lock()
 		w.vars[name] = v
+		w.mu.Unlock()
 	}
 	return o
 }

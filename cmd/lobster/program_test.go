@@ -116,7 +116,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-func needShell(t *testing.T) {
+func needShell(t testing.TB) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("needs a POSIX shell")
