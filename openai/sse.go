@@ -45,7 +45,7 @@ type Scanner struct {
 }
 
 // NewScanner returns a scanner over r.
-func NewScanner(r io.Reader) *Scanner { return &Scanner{r: r, buf: make([]byte, 0, 4096)} }
+func NewScanner(r io.Reader) *Scanner { return &Scanner{r: r, buf: make([]byte, 0, 1<<10)} }
 
 // Next returns the next event, [io.EOF] at a clean end, and otherwise what the
 // reader failed with or [ErrEventTooLarge]. A last event without its blank line
@@ -133,7 +133,7 @@ func (s *Scanner) fill() {
 		return
 	}
 	if len(s.buf) == cap(s.buf) || s.behind && cap(s.buf) < burst {
-		s.buf = append(make([]byte, 0, max(2*cap(s.buf), burst)), s.buf...)
+		s.buf = append(make([]byte, 0, 2*cap(s.buf)), s.buf...)
 	}
 	n, err := s.r.Read(s.buf[len(s.buf):cap(s.buf)])
 	s.buf = s.buf[:len(s.buf)+n]

@@ -44,7 +44,7 @@ func (s *secured) Read(p []byte) (int, error) {
 
 const (
 	recordHeader = 5 // RFC 8446, section 5.1: type, version, length
-	recordBuffer = 4 << 10
+	recordBuffer = 2 << 10
 )
 
 // records gives tls.Conn at most one record's bytes at a time, so that it

@@ -67,7 +67,7 @@ func startWriter(ctx context.Context, l *Ledger, pair key.Pair) (*writer, error)
 		ledger: l, pair: pair, now: time.Now,
 		requests: make(chan request), stop: make(chan struct{}), done: make(chan struct{}),
 		db: openDB(l.path, 1, "mode=rw", "journal_mode(WAL)", "synchronous(FULL)", "fullfsync(1)",
-			"checkpoint_fullfsync(1)", "wal_autocheckpoint(4000)", "cache_size(-6144)"),
+			"checkpoint_fullfsync(1)", "wal_autocheckpoint(4000)", "cache_size(-4096)"),
 	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, errors.Join(err, w.release())
