@@ -17,7 +17,7 @@ const isoMillis = "2006-01-02T15:04:05.000Z"
 func date(v value.Value, args []string) value.Value {
 	t, ok := moment(v)
 	if !ok {
-		return value.String(textOf(v))
+		return value.String(value.Text(v))
 	}
 	t = t.UTC()
 	if len(args) == 0 || args[0] == "" {

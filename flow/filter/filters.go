@@ -18,6 +18,9 @@ func Apply(v value.Value, call string) (value.Value, error) {
 	if !ok {
 		return value.Undefined, fmt.Errorf("Unknown template filter: %s", name)
 	}
+	if digits := value.ParseInt(arg(args, 0, "0")); name == "round" && !math.IsNaN(value.ToNumber(v)) && (digits < 0 || digits > 100) {
+		return value.Undefined, fmt.Errorf("toFixed() digits argument must be between 0 and 100")
+	}
 	return f(v, args), nil
 }
 
@@ -94,13 +97,12 @@ func replace(s string, args []string) string {
 
 // between inserts to before, after and between all characters.
 func between(s, to string) string {
-	var b strings.Builder
-	units := value.Units(s)
-	b.WriteString(expand(to, "", "", s))
-	for i := range units {
-		b.WriteString(value.FromUnits(units[i:i+1]) + expand(to, "", "", ""))
+	insert := value.Units(expand(to, "", "", ""))
+	out := value.Units(expand(to, "", "", s))
+	for _, unit := range value.Units(s) {
+		out = append(append(out, unit), insert...)
 	}
-	return b.String()
+	return value.FromUnits(out) // halves of a character that stay side by side are one again
 }
 
 // expand fills in JavaScript's replacement patterns.

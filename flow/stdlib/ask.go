@@ -55,8 +55,8 @@ func ask(ctx context.Context, call *interp.Call) (interp.Output, error) {
 
 func question(call *interp.Call) (interp.InputRequest, *schema.Schema, error) {
 	q := interp.InputRequest{Prompt: "Input required"}
-	if p := call.Args.Get("prompt"); p.Truthy() {
-		q.Prompt = value.Text(p)
+	if p, ok := call.Args.Get("prompt").AsString(); ok && p != "" {
+		q.Prompt = p
 	}
 	text := defaultAskSchema
 	if s, ok := call.Args.Text("schema"); ok && s != "" {

@@ -41,10 +41,8 @@ func runExec(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		return interp.Output{}, err
 	}
 	p := &interp.Process{Argv: argv, Stdin: stdin, Grace: interp.KillGrace}
-	out := startOutput(ctx, call.Env, p, limit)
-	if err := out.settle(ctx, call.MayStopEarly); err != nil {
-		return interp.Output{}, err
-	}
+	out := startOutput(ctx, call, p, limit)
+	out.settle(call.MayStopEarly)
 	check := func() error { return execFailure(out, shown, call.Args.Truthy("shell") || argv[0] != shown) }
 	if out.finished() {
 		if err := check(); err != nil {
@@ -70,6 +68,9 @@ func execWords(call *interp.Call) (argv []string, shown string, err error) {
 		return nil, "", fault("exec requires a command")
 	case shell:
 		return call.Shell(text), text, nil
+	}
+	if words[0] == "" {
+		return nil, "", fault("exec requires a command, not an empty word")
 	}
 	return words, words[0], nil
 }

@@ -23,8 +23,8 @@ func mapCommand() interp.Command {
 }
 
 func mapItems(call *interp.Call) (interp.Seq, error) {
-	wrap, wrapping := call.Args.Text("wrap")
-	unwrap, unwrapping := call.Args.Text("unwrap")
+	wrap, wrapping := call.Args.Get("wrap").AsString()
+	unwrap, unwrapping := call.Args.Get("unwrap").AsString()
 	wrapping, unwrapping = wrapping && wrap != "", unwrapping && unwrap != ""
 	switch {
 	case wrapping && unwrapping:

@@ -36,39 +36,39 @@ type output struct {
 	full   chan struct{} // closed when the buffer is full for the first time
 	done   chan struct{} // closed at the end
 
-	mu       sync.Mutex // guards the following
-	space    *sync.Cond // something was taken from buf, or reading ended
-	data     *sync.Cond // something was put into buf, or the process ended
-	buf      bytes.Buffer
-	written  int64
-	taken    bool // a part of the output is gone from buf
-	stopped  bool // nobody reads any more
-	stderr   cappedBuffer
-	ended    bool
-	status   interp.Exit
-	failure  error
-	limit    int64 // of each stream, 0 for none
-	stderrN  int64
-	closing  sync.Once
-	fillOnce sync.Once
+	mu                  sync.Mutex // guards the following
+	space               *sync.Cond // something was taken from buf, or reading ended
+	data                *sync.Cond // something was put into buf, or the process ended
+	buf                 bytes.Buffer
+	written             int64
+	taken               bool // a part of the output is gone from buf
+	stopped             bool // nobody reads any more
+	stderr              cappedBuffer
+	ended               bool
+	status              interp.Exit
+	failure             error
+	limit               int64 // of each stream, 0 for none
+	stderrN             int64
+	closing             sync.Once
+	beginOnce, fillOnce sync.Once
 }
 
 // errStopped is what writes fail with once nobody reads.
 var errStopped = errors.New("nobody reads the output")
 
-func startOutput(ctx context.Context, env *interp.Env, p *interp.Process, limit int64) *output {
+func startOutput(ctx context.Context, call *interp.Call, p *interp.Process, limit int64) *output {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &output{cancel: cancel, begun: make(chan struct{}), full: make(chan struct{}), done: make(chan struct{}), limit: limit}
 	o.space, o.data = sync.NewCond(&o.mu), sync.NewCond(&o.mu)
 	p.Stdout, p.Stderr = writerFunc(o.write), writerFunc(o.writeError)
-	go func() {
+	call.Go(func() {
 		defer close(o.done)
-		status, err := env.Start(ctx, p)
+		status, err := call.Start(ctx, p)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.ended, o.status, o.failure = true, status, err
 		o.data.Broadcast()
-	}()
+	})
 	context.AfterFunc(ctx, func() { // a writer may wait for space
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -85,9 +85,7 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 func (o *output) write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.written == 0 {
-		close(o.begun)
-	}
+	o.beginOnce.Do(func() { close(o.begun) })
 	if o.written += int64(len(b)); o.limit > 0 && o.written > o.limit {
 		return 0, outputLimitError(o.limit)
 	}
@@ -117,16 +115,16 @@ func outputLimitError(limit int64) error {
 
 // settle waits until the process has ended or printed so much that it must be read, or, for a reader that may stop early, until it
 // has begun and does not end soon.
-func (o *output) settle(ctx context.Context, early bool) error {
+func (o *output) settle(early bool) {
 	begun := o.begun
 	if !early {
 		begun = nil
 	}
 	select {
 	case <-o.done:
-		return nil
+		return
 	case <-o.full:
-		return nil
+		return
 	case <-begun:
 	}
 	t := time.NewTimer(settlePatience)
@@ -136,7 +134,6 @@ func (o *output) settle(ctx context.Context, early bool) error {
 	case <-o.full:
 	case <-t.C:
 	}
-	return nil
 }
 
 func (o *output) finished() bool {

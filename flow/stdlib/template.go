@@ -33,7 +33,7 @@ func runTemplate(_ context.Context, call *interp.Call) (interp.Output, error) {
 }
 
 func templateText(call *interp.Call) (string, error) {
-	if text, ok := call.Args.Get("text").AsString(); ok {
+	if text, ok := call.Args.Get("text").AsString(); ok && text != "" {
 		return text, nil
 	}
 	if name, ok := call.Args.Get("file").AsString(); ok && name != "" {
