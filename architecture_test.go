@@ -31,6 +31,8 @@ var arrows = []arrow{
 	{"receipt", []string{"key", "internal/canonical"}, "a statement depends on who signs it and on its canonical text"},
 	{"ledger/...", []string{"ledger/...", "receipt", "key", "internal/..."}, "the ledger keeps receipts and knows no network"},
 	{"grid", []string{"key", "receipt"}, "the vocabulary of the grid"},
+	{"grid/announce", []string{"grid", "key", "internal/..."}, "the signed statements of discovery are vocabulary, as receipts are"},
+	{"grid/tracker/...", []string{"grid", "grid/announce", "key", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/engine/...", []string{"openai", "grid", "grid/engine/...", "internal/..."}, "engines know neither worker nor router"},
 	{"grid/channel", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/worker/...", []string{"grid", "grid/engine", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
