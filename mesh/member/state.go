@@ -143,7 +143,6 @@ type State struct {
 	checksLeft int
 	checkAt    time.Time
 	compareAt  time.Time
-	flushAt    time.Time
 	flushed    time.Time
 	expireAt   time.Time // earliest end of a suspicion, tombstone or revocation
 

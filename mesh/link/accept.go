@@ -1,0 +1,95 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"lobstah/key"
+)
+
+// Path is where a node's server accepts links.
+const Path = "/mesh"
+
+// Acceptor is the [http.Handler] that accepts links. Admit refuses keys before
+// they may prove anything; Serve owns each link, must call its Run, and returns
+// when that has. Context ends all links.
+type Acceptor struct {
+	Context   context.Context
+	Identity  func() Identity // asked for each link, since secrets rotate
+	Admit     func(key.ID) error
+	Serve     func(context.Context, *Link)
+	Heartbeat time.Duration // zero means [Heartbeat]
+	Log       *slog.Logger
+
+	guard guard
+}
+
+// ServeHTTP upgrades the connection, proves both sides and hands the link over.
+func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	from := callerOf(r)
+	if !a.guard.admit(time.Now(), from) {
+		w.Header().Set("Retry-After", strconv.Itoa(int(backOff.Seconds())))
+		http.Error(w, "too many attempts from your network: wait, and check the cluster secret", http.StatusTooManyRequests)
+		return
+	}
+	l := a.prove(w, r, from)
+	if l != nil {
+		a.Serve(a.Context, l)
+	}
+}
+
+// prove returns nil when there is no link. The caller was admitted by the guard.
+func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr) *Link {
+	defer func() { a.guard.leave(time.Now(), from) }()
+	// Browsers send Origin, and no page has business here: Accept refuses others'.
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		return nil // the response says why
+	}
+	s := newSocket(a.Context, ws, address(from.String()))
+	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
+	defer cancel()
+	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit)
+	a.guard.judge(time.Now(), from, err == nil)
+	if err != nil {
+		a.Log.Info("refused a link", "from", from, "key", e.peer, "err", err)
+		select { // the same silence, whatever was wrong
+		case <-time.After(refusalDelay):
+		case <-a.Context.Done():
+		}
+		s.Close()
+		return nil
+	}
+	l, err := newLink(e, s, false, orHeartbeat(a.Heartbeat))
+	if err != nil {
+		a.Log.Error("begin a link", "err", err)
+		return nil
+	}
+	return l
+}
+
+func orHeartbeat(d time.Duration) time.Duration {
+	if d == 0 {
+		return Heartbeat
+	}
+	return d
+}
+
+// Check says whether the fields that must be set are.
+func (a *Acceptor) Check() error {
+	if a.Context == nil || a.Identity == nil || a.Admit == nil || a.Serve == nil || a.Log == nil {
+		return errors.New("an acceptor needs a context, an identity, an admission, a server and a log")
+	}
+	if err := a.Identity().check(); err != nil {
+		return fmt.Errorf("accept links: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"lobstah/key"
+)
+
+// Port is the port of the mesh when a URL names none.
+const Port = "19000"
+
+// Dialer makes links. The zero values of the optional fields will do.
+type Dialer struct {
+	Identity Identity
+	Admit    func(key.ID) error // optional: refuses keys that were revoked
+
+	Heartbeat   time.Duration                                                     // optional
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error) // optional
+	Roots       *x509.CertPool                                                    // optional: of outer certificates
+}
+
+// ParseURL reads a peer's address: ws or wss, host, port 19000 unless another is
+// named, path /mesh unless another is named.
+func ParseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("address of a peer: %w", err)
+	}
+	if u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q is no address of a peer: want ws://HOST:%s or wss://HOST:%s", text, Port, Port)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), Port)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = Path
+	}
+	return u, nil
+}
+
+// Dial makes a link to the node at address (see [ParseURL]). A pin that is not
+// zero is the only key that is taken; the error shows both. See [ErrRefused],
+// [ErrFalseServer] and [ErrUnproven].
+func (d *Dialer) Dial(ctx context.Context, address string, pin key.ID) (*Link, error) {
+	u, err := ParseURL(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Identity.check(); err != nil {
+		return nil, err
+	}
+	timed, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	l, err := d.dial(ctx, timed, u, pin)
+	if err != nil {
+		return nil, fmt.Errorf("link to %s: %w", u.Redacted(), err)
+	}
+	return l, nil
+}
+
+func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link, error) {
+	outer := outerCheck{host: u.Hostname(), roots: d.Roots}
+	ws, err := d.upgrade(timed, u, &outer)
+	if err != nil {
+		return nil, err
+	}
+	// The socket outlives the handshake's time; the link's Run ends it.
+	s := newSocket(context.WithoutCancel(ctx), ws, addressOf(u))
+	e, err := d.Identity.dialHandshake(timed, s, d.admit(pin), func(key.ID) error {
+		if pin.IsZero() && !outer.valid && !d.strong() {
+			return ErrUnproven
+		}
+		return nil
+	})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return newLink(e, s, true, orHeartbeat(d.Heartbeat))
+}
+
+func addressOf(u *url.URL) net.Addr { return address(u.Host) }
+
+func (d *Dialer) upgrade(ctx context.Context, u *url.URL, outer *outerCheck) (*websocket.Conn, error) {
+	transport := &http.Transport{
+		DialContext:         d.DialContext,
+		Proxy:               http.ProxyFromEnvironment,
+		TLSHandshakeTimeout: handshakeTime,
+		DisableKeepAlives:   true,
+		// The outer certificate decides only whether the proof may be sent to an
+		// unknown server; the inner TLS protects everything in any case.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, VerifyConnection: outer.verify},
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return errors.New("the server redirects, which a node does not do")
+	}}
+	ws, response, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: client})
+	if err != nil && response != nil {
+		return nil, fmt.Errorf("the server answered %s, and not as a node of a mesh: %w", response.Status, err)
+	}
+	return ws, err
+}
+
+func (d *Dialer) admit(pin key.ID) func(key.ID) error {
+	return func(peer key.ID) error {
+		if !pin.IsZero() && peer != pin {
+			return fmt.Errorf("%w: expected %s, got %s", key.ErrNotPinned, pin, peer)
+		}
+		if d.Admit != nil {
+			return d.Admit(peer)
+		}
+		return nil
+	}
+}
+
+func (d *Dialer) strong() bool {
+	for _, s := range d.Identity.Secrets {
+		if !s.Strong() {
+			return false
+		}
+	}
+	return true
+}
+
+// outerCheck remembers whether the outer certificate is valid for the host.
+type outerCheck struct {
+	host  string
+	roots *x509.CertPool
+	valid bool
+}
+
+func (o *outerCheck) verify(state tls.ConnectionState) error {
+	options := x509.VerifyOptions{DNSName: o.host, Roots: o.roots, Intermediates: x509.NewCertPool()}
+	for _, c := range state.PeerCertificates[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	_, err := state.PeerCertificates[0].Verify(options)
+	o.valid = err == nil
+	return nil
+}

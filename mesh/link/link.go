@@ -1,0 +1,310 @@
+// Package link is one link between two nodes of the mesh: a WebSocket, in it TLS
+// 1.3 that shows both node keys, in it a mutual proof of the cluster secret, in
+// it many streams. A proxy that ends the outer TLS sees nothing but noise.
+//
+// A [Dialer] makes links with Dial; an [Acceptor] is the [http.Handler] of
+// /mesh on port 19000. Both give a [Link]; call [Link.Run], which keeps up the
+// heartbeat and returns when the link has ended, and use [Link.Open] and
+// [Link.Accept] for streams and [Link.Send] for short messages. [Backoff] says
+// when to dial again.
+//
+// mesh composes links; nothing else imports this package. What strangers send is
+// hostile and limited in bytes, messages, time and attempts before they proved
+// the secret; what members send is limited by the windows of the streams. Links
+// are safe for concurrent use. Every goroutine ends before Run returns.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/hashicorp/yamux"
+
+	"lobstah/key"
+)
+
+// Heartbeat numbers: a ping every 15 s, give or take 10 %; the link ends when a
+// fourth would be due and the last three were not answered.
+const (
+	Heartbeat   = 15 * time.Second
+	MissedPings = 3
+)
+
+// Bounds of a link.
+const (
+	MaxMessage = 64 << 10
+	MaxStreams = 256 // that one side opened and that are still open
+	sendQueue  = 256 // messages
+	closeTime  = time.Second
+)
+
+// A Code says why a link ended; it is the WebSocket's close code.
+type Code int
+
+// The codes.
+const (
+	CodeLeaving    Code = 1001 // the node stops
+	CodeProtocol   Code = 1002
+	CodeHeartbeat  Code = 4002
+	CodeReplaced   Code = 4003 // a newer link of the same node took its place
+	CodeRevoked    Code = 4004
+	CodeSuperseded Code = 4005 // a newer process with the same key is in the mesh
+)
+
+func (c Code) String() string {
+	switch c {
+	case CodeLeaving:
+		return "the node leaves"
+	case CodeProtocol:
+		return "the protocol was broken"
+	case CodeHeartbeat:
+		return "heartbeat timeout"
+	case CodeReplaced:
+		return "replaced by a newer link"
+	case CodeRevoked:
+		return "the key was revoked"
+	case CodeSuperseded:
+		return "a newer process uses this key"
+	}
+	return fmt.Sprintf("code %d", int(c))
+}
+
+// ClosedError is why a link ended, by either side's will.
+type ClosedError struct {
+	Code   Code
+	Remote bool // the other side ended it
+	Err    error
+}
+
+func (e *ClosedError) Error() string {
+	who := "this side"
+	if e.Remote {
+		who = "the other side"
+	}
+	text := fmt.Sprintf("link ended by %s: %s (%d)", who, e.Code, int(e.Code))
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+func (e *ClosedError) Unwrap() error { return e.Err }
+
+// Link is one link. Peer, PeerEpoch and Dialled do not change.
+type Link struct {
+	Peer      key.ID
+	PeerEpoch uint64
+	Dialled   bool   // by this side
+	Remote    string // address, for people
+
+	socket  *socket
+	writer  *coalescer
+	session *yamux.Session
+	wrote   sync.WaitGroup // the coalescer's goroutine
+	every   time.Duration  // heartbeat
+	below   *frames
+	control net.Conn      // made by Run
+	ready   chan struct{} // closed when control is
+	out     chan []byte   // messages
+	beats   chan []byte   // pings and pongs to send
+	pongs   chan uint64   // that came in
+	rtt     atomic.Int64
+	streams chan struct{} // one token for each accepted stream
+
+	ending sync.Once
+	reason error         // set before ended is closed
+	ended  chan struct{} // closed when the link is to end
+	done   chan struct{} // closed when Run has returned
+}
+
+func newLink(e established, s *socket, dialled bool, heartbeat time.Duration) (*Link, error) {
+	s.prove()
+	l := &Link{
+		Peer: e.peer, PeerEpoch: e.epoch, Dialled: dialled, Remote: s.remote.String(), socket: s,
+		every: heartbeat, out: make(chan []byte, sendQueue), beats: make(chan []byte, 4), pongs: make(chan uint64, 1), streams: make(chan struct{}, MaxStreams),
+		ready: make(chan struct{}), ended: make(chan struct{}),
+	}
+	l.writer = newCoalescer(e.conn)
+	config := yamux.DefaultConfig()
+	config.EnableKeepAlive = false // the heartbeat is our own
+	config.MaxStreamWindowSize = streamWindow
+	config.ConnectionWriteTimeout = (MissedPings + 2) * heartbeat
+	config.StreamCloseTimeout = heartbeat
+	config.LogOutput, config.Logger = nil, log.New(io.Discard, "", 0) // its errors come back by Run
+	l.below = &frames{ReadWriteCloser: l.writer}
+	var err error
+	if dialled {
+		l.session, err = yamux.Client(l.below, config)
+	} else {
+		l.session, err = yamux.Server(l.below, config)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("multiplex the link: %w", err), s.Close())
+	}
+	l.wrote.Go(l.writer.run)
+	return l, nil
+}
+
+// RTT is the smoothed round-trip time, zero until the first ping was answered.
+func (l *Link) RTT() time.Duration { return time.Duration(l.rtt.Load()) }
+
+// Ended is closed when the link has begun to end.
+func (l *Link) Ended() <-chan struct{} { return l.ended }
+
+// Close ends the link; the other side is told the code. Run returns soon after.
+func (l *Link) Close(code Code) { l.end(&ClosedError{Code: code}) }
+
+func (l *Link) end(reason error) {
+	l.ending.Do(func() {
+		l.reason = reason
+		close(l.ended)
+	})
+}
+
+// Open opens a stream to the other node. It works only while Run does.
+func (l *Link) Open(ctx context.Context) (net.Conn, error) {
+	select {
+	case <-l.ready: // the control stream comes first
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.ended:
+		return nil, l.reason
+	}
+	s, err := l.session.OpenStream()
+	if err != nil {
+		return nil, fmt.Errorf("open a stream to %s: %w", l.Peer.Short(), err)
+	}
+	return stream{s}, nil
+}
+
+// Accept waits for a stream that the other node opens. When it has MaxStreams of
+// them open, further ones wait. It works only while Run does.
+func (l *Link) Accept(ctx context.Context) (net.Conn, error) {
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.ended:
+		return nil, l.reason
+	}
+	select {
+	case l.streams <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.ended:
+		return nil, l.reason
+	}
+	s, err := l.session.AcceptStreamWithContext(ctx)
+	if err != nil {
+		<-l.streams
+		return nil, fmt.Errorf("accept a stream of %s: %w", l.Peer.Short(), err)
+	}
+	return &accepted{stream: stream{s}, release: func() { <-l.streams }}, nil
+}
+
+// accepted gives its place back when it is closed.
+type accepted struct {
+	stream
+	once    sync.Once
+	release func()
+}
+
+func (a *accepted) Close() error {
+	a.once.Do(a.release)
+	return a.stream.Close()
+}
+
+// Send queues a short message of at most MaxMessage bytes. When the queue is full
+// the message is dropped and Send reports false: what travels this way is
+// repeated by its sender.
+func (l *Link) Send(message []byte) bool {
+	if len(message) > MaxMessage {
+		return false
+	}
+	select {
+	case l.out <- appendFrame(nil, frameMessage, message):
+		return true
+	default:
+		return false
+	}
+}
+
+// Run keeps the link up and hands every message to receive, in order, in one
+// goroutine. It returns why the link ended, always an error, when everything of
+// the link is closed. An error of receive ends the link.
+func (l *Link) Run(ctx context.Context, receive func([]byte) error) error {
+	stop := context.AfterFunc(ctx, func() { l.Close(CodeLeaving) })
+	defer stop()
+	var running sync.WaitGroup
+	defer running.Wait()
+	// hangUp comes first of the deferred, and ends what the others wait for.
+	defer l.hangUp()
+	running.Go(l.watchSession)
+	if err := l.openControl(ctx); err != nil {
+		l.end(l.lost(err))
+		return l.reason
+	}
+	close(l.ready)
+	running.Go(func() { l.end(l.readControl(receive)) })
+	running.Go(func() { l.end(l.writeControl()) })
+	running.Go(func() { l.end(l.beat()) })
+	<-l.ended
+	return l.reason
+}
+
+// openControl opens the first stream of the link, which carries heartbeats and
+// messages.
+func (l *Link) openControl(ctx context.Context) (err error) {
+	if l.Dialled {
+		l.control, err = l.session.OpenStream()
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	l.control, err = l.session.AcceptStreamWithContext(ctx)
+	return err
+}
+
+func (l *Link) watchSession() {
+	select {
+	case <-l.session.CloseChan():
+		l.end(l.lost(yamux.ErrSessionShutdown))
+	case <-l.ended:
+	}
+}
+
+// lost finds the reason behind an error of a stream or of the session, which know
+// only that they ended: it is what the reader below them met.
+func (l *Link) lost(err error) error {
+	if cause := l.below.failure.Load(); cause != nil {
+		err = *cause
+	}
+	if closed, ok := errors.AsType[websocket.CloseError](err); ok {
+		return &ClosedError{Code(closed.Code), true, nil}
+	}
+	if broken, ok := errors.AsType[*frameError](err); ok {
+		return &ClosedError{Code: CodeProtocol, Err: broken}
+	}
+	return fmt.Errorf("link lost: %w", err)
+}
+
+// hangUp tells the other side the code, if it still listens, and frees everything.
+func (l *Link) hangUp() {
+	if closed, ok := errors.AsType[*ClosedError](l.reason); ok && !closed.Remote {
+		timer := time.AfterFunc(closeTime, func() { l.socket.Close() })
+		l.socket.ws.Close(websocket.StatusCode(closed.Code), closed.Code.String()) // best effort: the link may be dead
+		timer.Stop()
+	}
+	l.socket.Close()
+	l.session.Close()
+	l.writer.fail(net.ErrClosed)
+	l.wrote.Wait()
+}

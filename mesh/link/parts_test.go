@@ -1,0 +1,296 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"lobstah/key"
+)
+
+// relayTLS is the middle of an attack: it ends the victim's TLS and begins one
+// with the honest server, both with the thief's key.
+func (id Identity) relayTLS(t *testing.T, ctx context.Context, victim, honest net.Conn) (in, out *tls.Conn) {
+	config, err := id.tls(func(key.ID) error { return nil })
+	if err != nil {
+		t.Error(err)
+	}
+	in, out = tls.Server(victim, config), tls.Client(honest, config)
+	var both sync.WaitGroup
+	both.Go(func() {
+		if err := in.HandshakeContext(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	both.Go(func() {
+		if err := out.HandshakeContext(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	both.Wait()
+	return in, out
+}
+
+// reflect is a false server: it returns the proof that it got.
+func (id Identity) reflect(t *testing.T, ctx context.Context, raw net.Conn) {
+	config, err := id.tls(func(key.ID) error { return nil })
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	conn := tls.Server(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		t.Error(err)
+		return
+	}
+	conn.Write(append([]byte{handshakeVersion}, make([]byte, challengeBytes-1)...))
+	answer := make([]byte, answerBytes+proofBytes)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		t.Error(err)
+	}
+	conn.Write(append([]byte{0}, answer[answerBytes:]...))
+	raw.Close()
+}
+
+func TestProofCoversEverything(t *testing.T) {
+	t.Parallel()
+	secret := testSecret(t, strongText)
+	base := secret.prove(roleDial, &transcript{})
+	for name, change := range map[string]func(*transcript){
+		"dialler":        func(t *transcript) { t.dialler[5] = 1 },
+		"acceptor":       func(t *transcript) { t.acceptor[5] = 1 },
+		"dialler nonce":  func(t *transcript) { t.diallerNonce[5] = 1 },
+		"acceptor nonce": func(t *transcript) { t.acceptorNonce[5] = 1 },
+		"exporter":       func(t *transcript) { t.exporter[5] = 1 },
+		"dialler epoch":  func(t *transcript) { t.diallerEpoch = 1 },
+		"acceptor epoch": func(t *transcript) { t.acceptorEpoch = 1 },
+	} {
+		var changed transcript
+		change(&changed)
+		if bytes.Equal(secret.prove(roleDial, &changed), base) {
+			t.Errorf("the proof does not cover the %s", name)
+		}
+	}
+	if bytes.Equal(secret.prove(roleAccept, &transcript{}), base) {
+		t.Error("the proof does not cover the role")
+	}
+}
+
+// blocked is a writer that waits for permission for each write.
+type blocked struct {
+	io.ReadWriteCloser
+	allow  chan bool
+	writes chan string
+}
+
+func (b *blocked) Write(p []byte) (int, error) {
+	<-b.allow
+	b.writes <- string(p)
+	return len(p), nil
+}
+
+func (b *blocked) Close() error { return nil }
+
+func TestWaitingWritesGoOutTogether(t *testing.T) {
+	t.Parallel()
+	below := &blocked{allow: make(chan bool, 2), writes: make(chan string, 2)}
+	c := newCoalescer(below)
+	c.Write([]byte("first"))
+	var running sync.WaitGroup
+	running.Go(c.run)
+	for { // until the first write is under way
+		c.mu.Lock()
+		taken := len(c.queue) == 0
+		c.mu.Unlock()
+		if taken {
+			break
+		}
+	}
+	for _, s := range []string{"a", "b", "c"} {
+		c.Write([]byte(s))
+	}
+	below.allow <- true
+	below.allow <- true
+	if first, second := <-below.writes, <-below.writes; first != "first" || second != "abc" {
+		t.Errorf("wrote %q and %q, want first and abc", first, second)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	running.Wait()
+	if _, err := c.Write([]byte("late")); err == nil {
+		t.Error("a write after Close succeeded")
+	}
+}
+
+func TestCoalescerIsBounded(t *testing.T) {
+	t.Parallel()
+	c := newCoalescer(&blocked{})
+	c.Write(make([]byte, queueBytes))
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.Write([]byte("more"))
+		result <- err
+	}()
+	c.Close()
+	if err := <-result; err == nil {
+		t.Error("a write beyond the bound did not wait")
+	}
+}
+
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	home, neighbour, far := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("203.0.113.6"), netip.MustParseAddr("198.51.100.1")
+
+	var g guard
+	for range maxFailures {
+		if !g.admit(now, home) {
+			t.Fatal("refused before it failed")
+		}
+		g.judge(now, home, false)
+		g.leave(now, home)
+	}
+	if g.admit(now, home) || g.admit(now.Add(backOff-time.Second), home) {
+		t.Error("an address that failed five times was admitted")
+	}
+	if !g.admit(now, neighbour) {
+		t.Error("its neighbour was refused")
+	}
+	if !g.admit(now.Add(backOff), home) {
+		t.Error("it was refused after the back-off")
+	}
+
+	g = guard{}
+	admitted := 0
+	for range 2 * unprovenPerPrefix {
+		if g.admit(now, home) {
+			admitted++
+		}
+	}
+	if admitted != unprovenPerPrefix || g.admit(now, neighbour) || !g.admit(now, far) {
+		t.Errorf("%d connections of one network were admitted, want %d, and those of others", admitted, unprovenPerPrefix)
+	}
+
+	g = guard{}
+	for i := range 2 * maxTracked {
+		from := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1})
+		if g.admit(now.Add(time.Duration(i)*time.Millisecond), from) {
+			g.leave(now, from)
+		}
+	}
+	if len(g.prefixes) > maxTracked+1 {
+		t.Errorf("%d prefixes are kept, want at most %d", len(g.prefixes), maxTracked)
+	}
+}
+
+func TestCallerBehindAProxy(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ remote, forwarded, want string }{
+		{"198.51.100.7:4", "", "198.51.100.7"},
+		{"198.51.100.7:4", "1.2.3.4", "198.51.100.7"}, // a stranger's word
+		{"127.0.0.1:4", "1.2.3.4, 203.0.113.9", "203.0.113.9"},
+		{"127.0.0.1:4", "nonsense", "127.0.0.1"},
+		{"[::ffff:198.51.100.7]:4", "", "198.51.100.7"},
+		{"[fe80::1%eth0]:4", "", "fe80::1"},
+	} {
+		r := httptest.NewRequest("GET", "/mesh", nil)
+		r.RemoteAddr = test.remote
+		if test.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", test.forwarded)
+		}
+		if got := callerOf(r).String(); got != test.want {
+			t.Errorf("a connection from %s, forwarded for %q, counts for %s, want %s", test.remote, test.forwarded, got, test.want)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	var b Backoff
+	longest := make([]time.Duration, 10)
+	for range 200 {
+		b = Backoff{}
+		for i := range longest {
+			longest[i] = max(longest[i], b.Next())
+		}
+	}
+	for i, got := range longest {
+		span := min(time.Minute, time.Second<<i)
+		if got > span || got < span/2 {
+			t.Errorf("the longest of 200 waits after failure %d is %s, want somewhat less than %s", i+1, got, span)
+		}
+	}
+	b.Lasted(59 * time.Second)
+	if b.failures == 0 {
+		t.Error("a short link made the wait short again")
+	}
+	b.Lasted(time.Minute)
+	if b.failures != 0 {
+		t.Error("a link of a minute did not make the wait short again")
+	}
+}
+
+func FuzzHandshakeAnswer(f *testing.F) {
+	id := testIdentity(f, 1, strongText)
+	t0 := &transcript{diallerNonce: [32]byte{1}, diallerEpoch: 7}
+	f.Add(id.answer(t0))
+	f.Add(make([]byte, answerBytes))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		reply, err := id.checkAnswer(readOnly{Reader: bytes.NewReader(data)}, &transcript{})
+		if err == nil && !bytes.Contains(data, id.Secrets[0].prove(roleDial, readBack(data))) {
+			t.Errorf("%x was taken for a proof and answered %x", data, reply)
+		}
+	})
+}
+
+func readBack(answer []byte) *transcript {
+	return &transcript{diallerNonce: [32]byte(answer[:32]), diallerEpoch: binary.BigEndian.Uint64(answer[32:40])}
+}
+
+type readOnly struct {
+	net.Conn
+	io.Reader
+}
+
+func (r readOnly) Read(p []byte) (int, error) { return r.Reader.Read(p) }
+
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 'a', 'b', 0, framePing}, 3)
+	f.Add(appendFrame(nil, frameMessage, []byte("m")), 1)
+	f.Fuzz(func(t *testing.T, data []byte, chunk int) {
+		chunk = max(1, min(chunk, 64))
+		read := func(n int) (string, error) {
+			guarded := &frames{ReadWriteCloser: nopCloser{bytes.NewBuffer(bytes.Clone(data))}}
+			var got []byte
+			for buf := make([]byte, n); ; {
+				m, err := guarded.Read(buf)
+				got = append(got, buf[:m]...)
+				if err != nil {
+					return string(got), err
+				}
+			}
+		}
+		// However the bytes are cut, the judgement is the same.
+		_, whole := read(1 << 10)
+		_, cut := read(chunk)
+		if (whole == io.EOF) != (cut == io.EOF) {
+			t.Errorf("read at once: %v, in pieces of %d: %v", whole, chunk, cut)
+		}
+		if _, body, _, err := readFrame(bytes.NewReader(data), nil); err == nil && len(body)+5 > len(data) {
+			t.Errorf("%d bytes gave a frame with a body of %d", len(data), len(body))
+		}
+	})
+}
+
+type nopCloser struct{ io.ReadWriter }
+
+func (nopCloser) Close() error { return nil }
