@@ -43,6 +43,8 @@ type Output struct {
 // Call is one command at work: what it got from the pipeline.
 type Call struct {
 	*Env
+	// Go starts a goroutine that must end soon after the context of the run has.
+	Go    func(func())
 	Args  syntax.Args
 	Input Seq
 	Stage int    // index in the pipeline

@@ -21,6 +21,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"lobstah/flow/syntax"
 	"lobstah/flow/value"
@@ -59,6 +60,27 @@ func (e UnknownCommandError) Error() string { return "Unknown command: " + e.Nam
 
 // Run runs the pipeline. An error may come from Run or later from Result.Output; the two mean the same.
 func Run(ctx context.Context, env *Env, p syntax.Pipeline, opts Options) (Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	end := func() {
+		cancel()
+		work.Wait()
+	}
+	res, err := assemble(ctx, env, p, opts, work.Go)
+	if err != nil {
+		end()
+		return Result{}, err
+	}
+	output := res.Output
+	res.Output = func(yield func(value.Value, error) bool) {
+		defer end()
+		output(yield)
+	}
+	return res, nil
+}
+
+// assemble starts the stages one after the other. What they leave running in the background ends with ctx.
+func assemble(ctx context.Context, env *Env, p syntax.Pipeline, opts Options, background func(func())) (Result, error) {
 	res := Result{Output: opts.Input}
 	if res.Output == nil {
 		res.Output = Empty
@@ -67,7 +89,7 @@ func Run(ctx context.Context, env *Env, p syntax.Pipeline, opts Options) (Result
 	for i, stage := range p.Stages {
 		cmd, ok := env.Commands.Lookup(stage.Name)
 		if !ok {
-			return drained(res, UnknownCommandError{stage.Name})
+			return Result{}, UnknownCommandError{stage.Name}
 		}
 		if unsafe != nil && len(cmd.SideEffects) > 0 {
 			if err := unsafe(); err != nil {
@@ -75,7 +97,7 @@ func Run(ctx context.Context, env *Env, p syntax.Pipeline, opts Options) (Result
 			}
 			unsafe = nil
 		}
-		call := &Call{Env: env, Args: stage.Args, Input: res.Output, Stage: i, Name: stage.Name, MayStopEarly: mayStop(env.Commands, p.Stages[i+1:])}
+		call := &Call{Env: env, Go: background, Args: stage.Args, Input: res.Output, Stage: i, Name: stage.Name, MayStopEarly: mayStop(env.Commands, p.Stages[i+1:])}
 		if i == 0 {
 			call.Response = opts.Response
 		}
@@ -91,16 +113,6 @@ func Run(ctx context.Context, env *Env, p syntax.Pipeline, opts Options) (Result
 		}
 	}
 	return res, nil
-}
-
-// drained lets what already runs finish before err is reported; an error of its own is reported instead.
-func drained(res Result, err error) (Result, error) {
-	for _, e := range res.Output {
-		if e != nil {
-			return Result{}, e
-		}
-	}
-	return Result{}, err
 }
 
 // mayStop reports whether the stages that follow may stop pulling before the end: all are lazy up to one that does.

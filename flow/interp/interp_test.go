@@ -112,6 +112,38 @@ func TestUnknownCommandComesAfterEffects(t *testing.T) {
 	}
 }
 
+// A stage that fails at its start ends what an earlier one left running, and waits for it.
+func TestBackgroundWorkEnds(t *testing.T) {
+	t.Parallel()
+	ended := false
+	r := interp.NewRegistry(
+		interp.Command{Name: "busy", Lazy: true, Run: func(ctx context.Context, call *interp.Call) (interp.Output, error) {
+			call.Go(func() {
+				<-ctx.Done()
+				ended = true
+			})
+			return interp.Output{Output: call.Input}, nil
+		}},
+		interp.Command{Name: "wrong", Run: func(context.Context, *interp.Call) (interp.Output, error) {
+			return interp.Output{}, errors.New("wrong")
+		}},
+	)
+	for _, text := range []string{"busy | wrong", "busy | nothing", "busy"} {
+		ended = false
+		p, err := syntax.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := interp.Run(t.Context(), &interp.Env{Commands: r}, p, interp.Options{})
+		if err == nil {
+			_, err = interp.Collect(res.Output)
+		}
+		if !ended || (err == nil) != (text == "busy") {
+			t.Errorf("%s: ended %t, %v", text, ended, err)
+		}
+	}
+}
+
 func TestHalt(t *testing.T) {
 	t.Parallel()
 	var l log

@@ -51,7 +51,7 @@ func decide(ctx context.Context, call *interp.Call, mails []mail) ([]value.Value
 			flags = append(flags, value.F(name, v))
 		}
 	}
-	inner := &interp.Call{Env: call.Env, Args: syntax.NewArgs(nil, flags...), Input: interp.Items(artifacts...), Name: "llm.invoke"}
+	inner := &interp.Call{Env: call.Env, Go: call.Go, Args: syntax.NewArgs(nil, flags...), Input: interp.Items(artifacts...), Name: "llm.invoke"}
 	out, err := runLLM(ctx, inner)
 	if err != nil {
 		return nil, err
