@@ -10,7 +10,6 @@ import (
 
 	"lobstah/internal/cli"
 	"lobstah/internal/home"
-	"lobstah/internal/livefile"
 )
 
 // commands is everything that can be typed; each type stands in the file of its
@@ -106,8 +105,8 @@ func rewrite(args []string) []string {
 
 // misuse makes an error of the parser one of ours.
 func (a *app) misuse(args []string, err error) error {
-	if _, damaged := errors.AsType[*livefile.DamagedError](err); damaged {
-		return err
+	if a.sources.fail != nil {
+		return a.sources.fail
 	}
 	command := "lobstah"
 	if e, ok := errors.AsType[*kong.ParseError](err); ok {

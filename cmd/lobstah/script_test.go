@@ -45,6 +45,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("LOBSTAH_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("LOBSTAH_ENGINE_PORTS", "1") // what else runs here is no business of a test
 			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			env.Values[engineKey{}] = &held{}
 			return nil
 		},

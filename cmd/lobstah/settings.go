@@ -110,6 +110,7 @@ type sources struct {
 	file  map[string]config.Value // read when first needed
 	read  bool
 	found map[string]source
+	fail  error // what went wrong; the parser adds to it what does not belong there
 }
 
 func variable(setting string) string {
@@ -125,6 +126,12 @@ func (s *sources) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, 
 	if name == "" {
 		return nil, nil
 	}
+	value, err := s.resolve(flag, name)
+	s.fail = err
+	return value, err
+}
+
+func (s *sources) resolve(flag *kong.Flag, name string) (any, error) {
 	if text := s.app.Getenv(variable(name)); text != "" {
 		return s.take(flag, name, []string{text}, source{"variable", variable(name)})
 	}
@@ -157,7 +164,7 @@ func (s *sources) first(name string) (string, error) {
 }
 
 func (s *sources) fault(v config.Value, err error) error {
-	return &livefile.DamagedError{Path: s.app.home.Config, Line: v.Line, Err: err}
+	return fmt.Errorf("settings file %w", &livefile.DamagedError{Path: s.app.home.Config, Line: v.Line, Err: err})
 }
 
 // take checks that the flag can have these values.
@@ -177,10 +184,10 @@ func (s *sources) take(flag *kong.Flag, name string, texts []string, from source
 	if err == nil && flag.Enum != "" && !flag.EnumMap()[fmt.Sprint(trial)] {
 		err = fmt.Errorf("%q is not one of %s", texts[0], strings.ReplaceAll(flag.Enum, ",", ", "))
 	}
-	if err != nil {
-		if from.kind == "variable" {
-			name = from.name
-		}
+	switch {
+	case err != nil && from.kind == "variable":
+		return nil, cli.Usagef("%s: %v", from.name, err)
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if s.found == nil {
