@@ -12,29 +12,24 @@ import (
 
 // writeItems writes items as a pretty JSON list whose lines start with prefix, pulling them one at a time.
 func writeItems(w io.Writer, items interp.Seq, prefix string) (n int, err error) {
-	buf := []byte("[")
+	before, after := "[\n"+prefix+"  ", "[]"
 	for v, err := range items {
 		if err != nil {
 			return n, err
 		}
-		if n > 0 {
-			buf = append(buf, ',')
-		}
 		if v.IsUndefined() {
 			v = value.Null
 		}
-		buf = append(append(append(buf, '\n'), prefix...), "  "...)
-		buf = value.AppendIndent(buf, v, prefix+"  ")
-		if _, err := w.Write(buf); err != nil {
+		if _, err := io.WriteString(w, before); err != nil {
 			return n, err
 		}
-		buf = buf[:0]
+		if err := value.WriteIndent(w, v, prefix+"  "); err != nil {
+			return n, err
+		}
+		before, after = ",\n"+prefix+"  ", "\n"+prefix+"]"
 		n++
 	}
-	if n > 0 {
-		buf = append(append(buf, '\n'), prefix...)
-	}
-	_, err = w.Write(append(buf, ']'))
+	_, err = io.WriteString(w, after)
 	return n, err
 }
 

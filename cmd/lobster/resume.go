@@ -59,7 +59,7 @@ func (f *resumeFlags) set(name, text string, hasText bool) error {
 	case "--allow-changed":
 		f.allowChanged = true
 	case "--approve", "--decision":
-		if !hasText {
+		if text == "" {
 			return nil
 		}
 		yes, ok := decision(text)
@@ -68,9 +68,6 @@ func (f *resumeFlags) set(name, text string, hasText bool) error {
 		}
 		f.decide(workflow.Answer{Approve: &yes, Response: value.Undefined}, f.answer.Approve != nil)
 	case "--response-json":
-		if !hasText {
-			return nil
-		}
 		v, err := value.Parse(text)
 		if err != nil {
 			return errors.New("resume --response-json must be valid JSON")

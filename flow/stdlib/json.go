@@ -46,7 +46,7 @@ func writeJSONList(w *bufio.Writer, items []value.Value) {
 			item = value.Null
 		}
 		_, _ = w.WriteString(separator)
-		_, _ = w.Write(value.AppendIndent(nil, item, "  "))
+		_ = value.WriteIndent(w, item, "  ")
 		separator = ",\n  "
 	}
 	_, _ = w.WriteString("\n]\n")

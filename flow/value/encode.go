@@ -1,6 +1,7 @@
 package value
 
 import (
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -19,6 +20,14 @@ func AppendIndent(dst []byte, v Value, prefix string) []byte {
 	e := encoder{dst: dst, pretty: true}
 	e.value(v, prefix)
 	return e.dst
+}
+
+// WriteIndent writes v to w as [AppendIndent] does, a piece at a time.
+func WriteIndent(w io.Writer, v Value, prefix string) error {
+	e := encoder{pretty: true, w: w}
+	e.value(v, prefix)
+	e.flush()
+	return e.err
 }
 
 // JSON returns v as compact JSON text; "" if v is undefined.
@@ -63,6 +72,18 @@ func sorted(v Value) Value {
 type encoder struct {
 	dst    []byte
 	pretty bool
+	w      io.Writer // where dst goes when it is long; nil keeps it
+	err    error     // of w
+}
+
+// pieceSize is how much text is gathered before it is written.
+const pieceSize = 32 << 10
+
+func (e *encoder) flush() {
+	if e.err == nil {
+		_, e.err = e.w.Write(e.dst)
+	}
+	e.dst = e.dst[:0]
 }
 
 // value writes v; prefix is what a new line at this depth starts with.
@@ -134,6 +155,9 @@ func (e *encoder) inner(prefix string) string {
 }
 
 func (e *encoder) separate(n int, inner string) {
+	if e.w != nil && len(e.dst) >= pieceSize {
+		e.flush()
+	}
 	if n > 0 {
 		e.dst = append(e.dst, ',')
 	}

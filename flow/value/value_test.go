@@ -109,6 +109,19 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+func TestWriteIndent(t *testing.T) {
+	t.Parallel()
+	items := make([]Value, 20_000)
+	for i := range items {
+		items[i] = Record(F("i", Int(i)), F("s", String("text")))
+	}
+	var b bytes.Buffer
+	v := List(items...)
+	if err := WriteIndent(&b, v, "> "); err != nil || b.String() != string(AppendIndent(nil, v, "> ")) {
+		t.Errorf("written in pieces it is different (%v)", err)
+	}
+}
+
 func TestSurrogates(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{`"\ud83d\ude00"`: `"😀"`, `"\ud83d"`: `"\ud83d"`, `"\ude00\ud83d"`: `"\ude00\ud83d"`, `"a\ud800b"`: `"a\ud800b"`} {
