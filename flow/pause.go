@@ -68,7 +68,9 @@ func readPause(doc []byte) (pause, error) {
 	var okPipeline, okItems bool
 	p.pipeline, okPipeline = syntax.FromValue(v.Field("pipeline"))
 	p.items, okItems = v.Field("items").AsList()
-	p.kind, _ = v.Field("haltType").AsString()
+	if p.kind, _ = v.Field("haltType").AsString(); v.Field("haltType").IsUndefined() {
+		p.kind = approvalRequest
+	}
 	p.run, _ = v.Field("runId").AsString()
 	if p.mode, _ = v.Field("resumeMode").AsString(); p.mode == "" {
 		p.mode = nextStage
@@ -79,10 +81,32 @@ func readPause(doc []byte) (pause, error) {
 	if (p.kind != approvalRequest && p.kind != inputRequest) || (p.mode != nextStage && p.mode != sameStage) {
 		return pause{}, errBadPause
 	}
-	p.next = int(next)
-	keys, _ := v.Field("supersededResumeStateKeys").AsList()
-	for _, k := range keys {
-		p.superseded = append(p.superseded, value.Text(k))
+	if !p.isWhole() || !p.readSuperseded(v.Field("supersededResumeStateKeys")) {
+		return pause{}, errBadPause
 	}
+	p.next = int(next)
 	return p, nil
+}
+
+// isWhole reports whether what belongs to the kind of pause is there, and nothing else.
+func (p *pause) isWhole() bool {
+	asks := p.kind == inputRequest
+	if asks && p.schema.IsUndefined() || !asks && p.mode == sameStage {
+		return false
+	}
+	return p.commandInput.IsUndefined() == (p.mode != sameStage)
+}
+
+// readSuperseded takes the pauses that this one replaced; older documents have none.
+func (p *pause) readSuperseded(v value.Value) bool {
+	if v.IsUndefined() {
+		return true
+	}
+	keys, ok := v.AsList()
+	for _, k := range keys {
+		key, isText := k.AsString()
+		ok = ok && isText
+		p.superseded = append(p.superseded, key)
+	}
+	return ok
 }

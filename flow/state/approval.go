@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,7 +29,7 @@ type approvalEntry struct {
 type UnknownApprovalError struct{ ID string }
 
 func (e UnknownApprovalError) Error() string {
-	return fmt.Sprintf("Approval ID %q not found or expired", e.ID)
+	return `Approval ID "` + e.ID + `" not found or expired`
 }
 
 // createApproval makes a short id for a pause, or returns the empty string where none can be made: ids are a convenience, the token works

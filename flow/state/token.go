@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"regexp"
+	"strings"
 )
 
 // Kind says what a token resumes.
@@ -80,7 +81,7 @@ func parseToken(text string) (*wireToken, error) {
 	if len(text) > maxToken {
 		return nil, errInvalidToken
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(trimPadding(text))
+	raw, err := base64.RawURLEncoding.DecodeString(tidy(text))
 	if err != nil {
 		return nil, errInvalidToken
 	}
@@ -91,9 +92,18 @@ func parseToken(text string) (*wireToken, error) {
 	return w, nil
 }
 
-func trimPadding(s string) string {
-	for len(s) > 0 && s[len(s)-1] == '=' {
-		s = s[:len(s)-1]
-	}
-	return s
+// tidy undoes what happens to tokens on their way through mails and terminals: line ends, blanks, padding, the other alphabet.
+func tidy(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '\t', '\r', '\n':
+			return -1
+		case '+':
+			return '-'
+		case '/':
+			return '_'
+		}
+		return r
+	}, s)
+	return strings.TrimRight(s, "=")
 }

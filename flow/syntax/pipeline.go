@@ -123,10 +123,10 @@ func FromValue(v value.Value) (Pipeline, bool) {
 func stageFromValue(v value.Value) (Stage, bool) {
 	name, ok := v.Field("name").AsString()
 	args, isObject := v.Field("args").AsObject()
-	if !ok || !isObject {
+	raw, hasRaw := v.Field("raw").AsString()
+	if !ok || !isObject || !hasRaw {
 		return Stage{}, false
 	}
-	raw, _ := v.Field("raw").AsString()
 	words, _ := args.Get("_")
 	list, _ := words.AsList()
 	a := Args{flags: args.Without("_")}

@@ -67,7 +67,7 @@ type paused struct {
 	key      string
 	doc      value.Value
 	filePath string
-	next     int
+	next     int // -1 when the document does not say; then it can only be rejected
 	steps    *value.Object
 	args     value.Value
 	gate     string // id of the step that waits for approval, or ""
@@ -82,10 +82,13 @@ func readPaused(key string, doc value.Value) (*paused, error) {
 	p.steps, ok2 = doc.Field("steps").AsObject()
 	p.gate, _ = doc.Field("approvalStepId").AsString()
 	p.input, _ = doc.Field("inputStepId").AsString()
-	if !ok1 || !ok2 || !isNumber || p.filePath == "" || next != math.Trunc(next) || next < 0 || next > math.MaxInt32 || p.args.Kind() != value.KindObject || p.gate != "" && p.input != "" {
+	if !ok1 || !ok2 || !isNumber || p.filePath == "" || p.args.Kind() != value.KindObject || p.gate != "" && p.input != "" {
 		return nil, errInvalidState
 	}
-	p.next = int(next)
+	p.next = -1
+	if next == math.Trunc(next) && next >= 0 && next <= math.MaxInt32 {
+		p.next = int(next)
+	}
 	return p, nil
 }
 
@@ -149,6 +152,9 @@ func (p *paused) discard(ctx context.Context, store *state.Store) error {
 }
 
 func (p *paused) resume(ctx context.Context, a Answer, opts Options) (Outcome, error) {
+	if p.next < 0 {
+		return Outcome{}, errInvalidState
+	}
 	r, err := p.runner(opts)
 	if err != nil {
 		return Outcome{}, err
