@@ -85,7 +85,11 @@ func execute(ctx context.Context, args []string, streams cli.IO) error {
 		return a.misuse(args, err)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	return parsed.Run(a)
+	err = parsed.Run(a)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
 }
 
 // rewrite maps the other spellings of things onto the commands.
