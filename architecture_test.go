@@ -37,7 +37,7 @@ var arrows = []arrow{
 	{"grid/channel", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/worker/...", []string{"grid", "grid/engine", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/router/...", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
-	{"grid/...", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
+	{"grid/...", []string{"grid", "grid/announce", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"mesh/...", []string{"mesh/...", "key", "internal/..."}, "the mesh does not know the grid"},
 	{"flow/...", []string{"flow/...", "internal/..."}, "the shell is useful without grid and mesh"},
 }

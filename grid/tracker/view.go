@@ -1,0 +1,87 @@
+package tracker
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"unique"
+
+	"lobstah/grid/announce"
+	"lobstah/key"
+)
+
+// A view is what the index knows of one announcement. It never changes, so
+// readers keep it without a lock.
+type view struct {
+	id       key.ID
+	at       int64  // announced, Unix milliseconds
+	until    int64  // the last millisecond at which it counts
+	envelope []byte // shared with the store
+	offered  []offered
+	folded   string // label, host and tier in lower case, one a line, for searching
+	load     uint8  // 1 + percent of its places in use, at most 255
+}
+
+// offered is one model of a view.
+type offered struct {
+	model        *posting
+	capabilities unique.Handle[string] // ",completion,tools,"; empty for unknown
+}
+
+func (o offered) can(capability string) bool {
+	return strings.Contains(o.capabilities.Value(), ","+capability+",")
+}
+
+func (v *view) serves(p *posting) bool {
+	return slices.ContainsFunc(v.offered, func(o offered) bool { return o.model == p })
+}
+
+// fresh is [announce.Offer.Status] in numbers.
+func (v *view) fresh(now int64) bool {
+	return now <= v.until && v.at-now <= int64(announce.Window/1e6)
+}
+
+// newView makes the view of s; names finds the posting of a model.
+func newView(s *announce.Signed, envelope []byte, names func(string) *posting) *view {
+	v := &view{
+		id: s.ID, at: s.AnnouncedAt.UnixMilli(), until: s.Expires().UnixMilli(),
+		envelope: envelope, load: loadOf(&s.Offer), folded: fold(&s.Offer),
+		offered: make([]offered, 0, len(s.Models)),
+	}
+	for _, name := range s.Models {
+		p := names(name)
+		if v.serves(p) {
+			continue // named twice
+		}
+		v.offered = append(v.offered, offered{p, unique.Make(capabilitiesOf(s, name))})
+	}
+	return v
+}
+
+func capabilitiesOf(s *announce.Signed, model string) string {
+	for _, m := range s.ModelFacts {
+		if m.ID == model && len(m.Capabilities) > 0 {
+			return "," + strings.Join(m.Capabilities, ",") + ","
+		}
+	}
+	return ""
+}
+
+func fold(o *announce.Offer) string {
+	host := ""
+	if u, err := url.Parse(o.URL); err == nil {
+		host = u.Host
+	}
+	return strings.ToLower(o.Label + "\n" + host + "\n" + string(o.Tier))
+}
+
+// label is the folded label.
+func (v *view) label() string {
+	label, _, _ := strings.Cut(v.folded, "\n")
+	return label
+}
+
+func loadOf(o *announce.Offer) uint8 {
+	percent := 100 * (o.Running + o.QueueDepth) / max(o.Concurrency, 1)
+	return uint8(1 + min(percent, 254))
+}
