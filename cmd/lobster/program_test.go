@@ -98,6 +98,7 @@ func TestCommandLine(t *testing.T) {
 		{name: "place of an error", args: []string{"exec true | where x"}, env: []string{"LOBSTER_ERRORS=full"}, code: 1, stderr: `^Error: Invalid where expression: x\n  in stage 2 \(where x\)\n$`},
 		{name: "place of a parse error", args: []string{"exec 'x"}, env: []string{"LOBSTER_ERRORS=full"}, code: 2, stderr: `(?s)^Parse error: Unclosed quote\n  1:6: Unclosed quote\n    exec 'x\n         \^\n  hint: `},
 		{name: "secrets stay out", args: []string{"run", "--mode", "tool", "exec --shell 'echo $MY_TOKEN >&2; exit 1'"}, env: []string{"MY_TOKEN=hunter22"}, code: 1, stdout: `exec failed \(1\): \[MY_TOKEN\]`},
+		{name: "no journal", args: []string{"exec echo x"}, env: []string{"LOBSTER_JOURNAL_DIR=tidy.lobster", "LOBSTER_ERRORS=full"}, stdout: `"x"`, stderr: `^warning: this run is not in the journal: `},
 		{name: "no home", args: []string{"exec echo x"}, env: []string{"HOME=", "LOBSTER_STATE_DIR=state"}, stdout: `"x"`},
 	}
 	for _, tt := range tests {

@@ -133,6 +133,7 @@ func (p *program) resume(args []string) int {
 	if err != nil {
 		return p.fail(ctx, true, err)
 	}
+	defer p.warnJournal(shell)
 	if p.on("LOBSTER_STRICT_TOOL") {
 		shell.Env.Stdout = p.err
 	}

@@ -108,6 +108,7 @@ func (p *program) run(args []string) int {
 	if err != nil {
 		return p.fail(ctx, f.tool(), err)
 	}
+	defer p.warnJournal(shell)
 	if f.tool() && p.on("LOBSTER_STRICT_TOOL") {
 		shell.Env.Stdout = p.err
 	}

@@ -7,15 +7,29 @@ import (
 
 	"github.com/mattn/go-isatty"
 
+	"lobstah/flow"
 	"lobstah/flow/interp"
 	"lobstah/flow/syntax"
 	"lobstah/flow/workflow"
 )
 
+// verbose reports whether stderr is for a person, or someone asked for more than the original says.
+func (p *program) verbose() bool {
+	f, ok := p.err.(*os.File)
+	return p.setting("LOBSTER_ERRORS") == "full" || (ok && isatty.IsTerminal(f.Fd()))
+}
+
+// warnJournal tells a person that the journal lacks this run. It is no reason for the run to fail.
+func (p *program) warnJournal(shell *flow.Shell) {
+	if err := shell.Journal.Err(); err != nil && p.verbose() {
+		p.complain(exitOK, "warning: this run is not in the journal: %s", p.masked(err.Error()))
+	}
+}
+
 // where tells a person at a terminal the place of an error. Programs that read stderr get the message alone, as from the original;
 // LOBSTER_ERRORS=full gives them the place too.
 func (p *program) where(err error) string {
-	if f, ok := p.err.(*os.File); p.setting("LOBSTER_ERRORS") != "full" && (!ok || !isatty.IsTerminal(f.Fd())) {
+	if !p.verbose() {
 		return ""
 	}
 	var out strings.Builder

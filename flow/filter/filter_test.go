@@ -9,12 +9,12 @@ import (
 
 func TestRender(t *testing.T) {
 	t.Parallel()
-	item, err := value.Parse(`{"s":" Hi there ","n":3.14159,"z":0,"l":["a",null,"b"],"o":{"k":"v"},"e":"","csv":"x;y","iso":"2024-02-29T12:34:56.789Z","t":true}`)
+	item, err := value.Parse(`{"s":" Hi there ","n":3.14159,"z":0,"l":["a",null,"b"],"o":{"k":"v"},"e":"","csv":"x;y","u":"straße","iso":"2024-02-29T12:34:56.789Z","t":true}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct{ text, want string }{
-		{"{{s | trim | upper}}!", "HI THERE!"}, {"{{ o.k }}{{o}}{{missing}}{{t}}", `v{"k":"v"}true`}, {"{{}} {i} {{{s}}}", "{{}} {i} }"},
+		{"{{s | trim | upper}}!", "HI THERE!"}, {"{{u | upper}}", "STRASSE"}, {"{{ o.k }}{{o}}{{missing}}{{t}}", `v{"k":"v"}true`}, {"{{}} {i} {{{s}}}", "{{}} {i} }"},
 		{"{{l | join}}", "a, , b"}, {"{{l | length}}{{s | length}}{{n | length}}", "3100"}, {"{{l.1}}{{l.length}}", "3"},
 		{"{{s | trim | truncate 2}}", "Hi..."}, {"{{s | truncate 2x}}", " H..."}, {"{{s | trim | replace i '$&$&'}}", "Hii there"}, {`{{csv | split ";" | last}}`, "y"},
 		{`{{csv | replace ";" "|"}}`, "x|y"}, {"{{e | default none}}{{z | default x}}", "none0"}, {"{{n | round 2}} {{n | round}}", "3.14 3"}, {"{{s | round}}", " Hi there "},

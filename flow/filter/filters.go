@@ -24,9 +24,12 @@ func Apply(v value.Value, call string) (value.Value, error) {
 	return f(v, args), nil
 }
 
+// upperSpecial are the lower-case letters whose capital is more than one letter, which strings.ToUpper leaves as they are.
+var upperSpecial = strings.NewReplacer("ß", "SS", "ŉ", "ʼN", "ﬀ", "FF", "ﬁ", "FI", "ﬂ", "FL", "ﬃ", "FFI", "ﬄ", "FFL", "ﬅ", "ST", "ﬆ", "ST")
+
 // filters by name. Each gets the value and the words after its name.
 var filters = map[string]func(v value.Value, args []string) value.Value{
-	"upper":    text(func(s string, _ []string) string { return strings.ToUpper(s) }),
+	"upper":    text(func(s string, _ []string) string { return upperSpecial.Replace(strings.ToUpper(s)) }),
 	"lower":    text(func(s string, _ []string) string { return strings.ToLower(s) }),
 	"trim":     text(func(s string, _ []string) string { return value.Trim(s) }),
 	"string":   text(func(s string, _ []string) string { return s }),

@@ -159,13 +159,16 @@ func (s *Schema) compile(v value.Value, fault func(string) error) error {
 	if !ok {
 		return fault("be string")
 	}
-	re, err := regexp.Compile(p)
+	re, err := regexp.Compile(unicodeEscape.ReplaceAllString(p, `\x{$1$2}`))
 	if err != nil {
 		return fault("be a regular expression: " + err.Error())
 	}
 	s.patterns[p] = re
 	return nil
 }
+
+// unicodeEscape matches JavaScript's \uFFFF and \u{FFFFF}, which RE2 spells \x{...}.
+var unicodeEscape = regexp.MustCompile(`\\u(?:([0-9a-fA-F]{4})|\{([0-9a-fA-F]{1,6})\})`)
 
 func allStrings(items []value.Value) bool {
 	return !slices.ContainsFunc(items, func(v value.Value) bool { return v.Kind() != value.KindString })

@@ -53,6 +53,8 @@ func TestFirstFault(t *testing.T) {
 		{strict, `{}`, "/: must have required property 'pick'"},
 		{strict, `[1]`, "/: must be object"},
 		{`{"dependencies":{"a":["b"]}}`, `{"a":1}`, "/: must have property b when property a is present"},
+		{`{"pattern":"^[\\u00e9\\u{1F600}]$"}`, `"é"`, ""},
+		{`{"pattern":"^\\/\\d$"}`, `"/x"`, `/: must match pattern "^\/\d$"`},
 		{`false`, `1`, "/: boolean schema is false"},
 	}
 	for _, tt := range tests {
