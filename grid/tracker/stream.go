@@ -97,10 +97,9 @@ func (s *stream) run(ctx context.Context, last string) {
 	if !s.resume(last) && s.all(ctx, last != "") != nil {
 		return
 	}
-	s.event("ready", []byte("{}"))
 	beat := time.NewTicker(streamBeat)
 	defer beat.Stop()
-	for {
+	for ready := false; ; {
 		steps, more, ok := s.t.changes.since(s.next)
 		if !ok {
 			s.out = append(s.out, ": too slow; come back\n\n"...)
@@ -110,6 +109,10 @@ func (s *stream) run(ctx context.Context, last string) {
 		for _, step := range steps {
 			s.next++
 			s.tell(step)
+		}
+		if !ready && more != nil {
+			ready = true
+			s.event("ready", []byte("{}"))
 		}
 		if len(s.out) > 0 && s.flush() != nil {
 			return

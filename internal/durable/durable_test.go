@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -43,5 +45,26 @@ func TestWriteFileLeavesOldContent(t *testing.T) {
 	names, err := os.ReadDir(dir)
 	if err != nil || len(names) != 1 || names[0].Name() != "taken" {
 		t.Errorf("folder holds %v, %v; want only what was there", names, err)
+	}
+}
+
+func TestContentThatFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.json")
+	if err := WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err := Write(path, 0o600, func(w io.Writer) error {
+		_, err := io.WriteString(w, "half of the n")
+		return errors.Join(err, broken)
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("Write: %v; want what the content failed with", err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "old" {
+		t.Errorf("read %q, %v; want the old content", got, err)
+	}
+	if names, err := os.ReadDir(filepath.Dir(path)); err != nil || len(names) != 1 {
+		t.Errorf("folder holds %v, %v; want the file alone", names, err)
 	}
 }
