@@ -2,8 +2,6 @@ package flow
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"lobstah/flow/state"
@@ -97,10 +95,7 @@ func (w *Waiting) fromWorkflow(doc value.Value) {
 	case approved != f.Hash:
 		w.Warnings = []string{"the file has changed since; resume will refuse it"}
 	}
-	next := int(min(max(value.ToNumber(doc.Field("resumeAtIndex")), 0), float64(len(f.Steps))))
-	for _, step := range f.Steps[next:] {
-		w.Next = append(w.Next, strings.TrimSpace(fmt.Sprintf("%s [%s] %s", step.ID, step.Kind, step.Text)))
-	}
+	w.Next = workflow.Upcoming(f, doc)
 }
 
 // Value is the waiting run as JSON.

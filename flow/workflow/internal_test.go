@@ -143,7 +143,7 @@ func TestTemplates(t *testing.T) {
 		"$a.stdout. done $a.json.t.":                 "line\n. done true.",
 		"$a.approved $a.skipped $a.error $a.json.z|": "false false  |",
 		"$ghost.json $a":                             "$ghost.json $a",
-		"${ref}":                                     "deep", // the second pass reads what the first put in
+		"${ref} $${who}.json":                        "$a.json.k $Kim.json", // what an argument puts in is not read again
 	}
 	for text, want := range tests {
 		if got := sc.fill(text); got != want {

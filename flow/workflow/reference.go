@@ -11,6 +11,7 @@ import (
 var (
 	argRef    = regexp.MustCompile(`\$\{([A-Za-z0-9_-]+)\}`)
 	stepRef   = regexp.MustCompile(`\$([A-Za-z0-9_-]+)\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)`)
+	anyRef    = regexp.MustCompile(argRef.String() + `|` + stepRef.String())
 	refPrefix = regexp.MustCompile(`^` + stepRef.String())
 	wholeRef  = regexp.MustCompile(`^` + stepRef.String() + `$`)
 
@@ -145,22 +146,28 @@ func (s scope) fillArgs(text string) string {
 	if !strings.Contains(text, "${") {
 		return text
 	}
-	args, _ := s.args.AsObject()
-	return argRef.ReplaceAllStringFunc(text, func(m string) string {
-		if v, ok := args.Get(m[2 : len(m)-1]); ok {
-			return value.Text(v)
-		}
-		return m
-	})
+	return argRef.ReplaceAllStringFunc(text, s.argText)
 }
 
-// fill replaces ${name} and then $id.path. References to steps without a result stay.
+// argText is what stands for a ${name}.
+func (s scope) argText(ref string) string {
+	args, _ := s.args.AsObject()
+	if v, ok := args.Get(ref[2 : len(ref)-1]); ok {
+		return value.Text(v)
+	}
+	return ref
+}
+
+// fill replaces ${name} and $id.path, in one pass: an argument whose value looks like a reference stays what it is, so nobody can
+// read a step's result by passing its name. References to steps without a result stay.
 func (s scope) fill(text string) string {
-	text = s.fillArgs(text)
 	if !strings.Contains(text, "$") {
 		return text
 	}
-	return stepRef.ReplaceAllStringFunc(text, func(m string) string {
+	return anyRef.ReplaceAllStringFunc(text, func(m string) string {
+		if strings.HasPrefix(m, "${") {
+			return s.argText(m)
+		}
 		id, path, _ := strings.Cut(m[1:], ".")
 		v, ok := s.steps.get(id)
 		if !ok {

@@ -529,3 +529,36 @@ func TestRecordedDocumentsResume(t *testing.T) {
 }
 
 const recordedKey = "workflow_resume_00000000-0000-4000-8000-000000000001"
+
+func TestUpcomingShowsWhatWouldHappen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	file := "args: {to: {default: Kim}}\nsteps: [{id: a, run: echo 5}, {id: g, approval: ok?}, {id: b, run: 'send ${to} $a.json $g.approved $later.json'}, {id: c, run: ls, when: $a.json > 9}, " +
+		"{id: d, run: ls, when: $b.json}, {id: e, for_each: $b.json, steps: [{id: s, run: ls}]}, {id: h, run: 'rm x', approval: true}]"
+	if _, err := w.run(file); err != nil {
+		t.Fatal(err)
+	}
+	waiting, err := w.options().Pauses.Waiting(t.Context())
+	if err != nil || len(waiting) != 1 {
+		t.Fatalf("%d runs wait, %v", len(waiting), err)
+	}
+	doc, err := value.Parse(string(waiting[0].Document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := workflow.Load(filepath.Join(w.dir, "flow.lobster"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "b [shell] send Kim 5 true $later.json\nc [shell] skipped, because $a.json > 9 does not hold\nd [shell] if $b.json ls\ne [for_each] for each of $b.json\nh [shell] rm x [asks for approval]"
+	if got := strings.Join(workflow.Upcoming(f, doc), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for _, hostile := range []string{`{}`, `{"steps":5,"args":[],"resumeAtIndex":-3,"approvalStepId":"g"}`, `{"steps":{"g":1},"resumeAtIndex":1e9,"approvalStepId":"g"}`} {
+		v, err := value.Parse(hostile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = workflow.Upcoming(f, v) // only that it ends
+	}
+}
