@@ -115,10 +115,36 @@ func (l *linter) step(s *Step) {
 	case Nested:
 		l.nested(s)
 	}
+	l.prompts(s)
 	if s.Gate != nil && s.Kind != NoOp {
 		l.add(Warning, s.node.get("approval"), "the step runs first and asks for approval afterwards", "give the approval a step of its own before this one")
 	}
 	l.known[s.ID] = true
+}
+
+// prompts warns of references in what a person is asked: nothing fills them in.
+func (l *linter) prompts(s *Step) {
+	n := s.node.get("approval")
+	if n.isObject() {
+		n = n.get("prompt")
+	}
+	if s.Kind == Question {
+		n = s.node.get("input").get("prompt")
+	}
+	if n == nil {
+		return
+	}
+	text, _ := n.value.AsString()
+	for _, m := range argRef.FindAllStringSubmatchIndex(text, -1) {
+		if l.args[text[m[2]:m[3]]] {
+			l.addAt(Warning, n, m[0], "prompts are shown as they are written, so "+text[m[0]:m[1]]+" is not filled in", "show values as the gate's stdin or items")
+		}
+	}
+	for _, m := range stepRef.FindAllStringSubmatchIndex(text, -1) {
+		if l.known[text[m[2]:m[3]]] {
+			l.addAt(Warning, n, m[0], "prompts are shown as they are written, so "+text[m[0]:m[1]]+" is not filled in", "show values as the gate's stdin or items")
+		}
+	}
 }
 
 func (l *linter) loop(s *Step) {

@@ -31,6 +31,7 @@ func TestCheckReports(t *testing.T) {
 		{"pipeline", "steps:\n  - id: a\n    pipeline: head | wher x=1\n", "3:22 error Unknown command: wher (did you mean where?)"},
 		{"pipeline quote", "steps:\n  - id: a\n    pipeline: \"exec 'open\"\n", "3:21 error Unclosed quote"},
 		{"gate after effect", "steps:\n  - id: a\n    run: rm x\n    approval: sure?\n", "4:15 warning the step runs first and asks for approval afterwards"},
+		{"prompt", "args: {e: {default: x}}\nsteps:\n  - {id: a, run: ls}\n  - id: g\n    approval: Go to ${e} with $a.json.n?\n", "5:21 warning prompts are shown as they are written, so ${e} is not filled in\n5:31 warning prompts"},
 		{"loop", "steps:\n  - {id: a, run: ls}\n  - id: l\n    for_each: $a.json\n    steps:\n      - {id: s, pipeline: head, stdin: $item.json}\n      - {id: t, pipeline: head, stdin: $s.json}\n      - {id: u, pipeline: head, stdin: $x.json}\n", "8:40 error Unknown step reference: x.json"},
 		{"loop over text", "steps:\n  - {id: l, for_each: \"[1]\", steps: [{id: s, run: ls}]}\n", "2:23 error for_each must be a reference such as $step.json"},
 		{"nested", "steps:\n  - {id: n, workflow: nowhere.lobster}\n", "2:23 error workflow file not found: nowhere.lobster"},
