@@ -19,6 +19,7 @@ const (
 
 var (
 	errBadPause        = errors.New("Invalid pipeline resume state")
+	errPauseGone       = errors.New("Pipeline resume state not found")
 	errTooMuchToReplay = errors.New("requestInput cannot keep more than 64 MiB of items for its stage; ask before collecting so much")
 )
 

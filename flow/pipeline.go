@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io"
 	"strings"
 	"time"
@@ -55,8 +56,9 @@ type pipelineRun struct {
 	pipeline syntax.Pipeline
 	began    time.Time
 	// key is the pause that the run comes from, older those before it; "" and nil for a run from the start.
-	key   string
-	older []string
+	key     string
+	older   []string
+	claimed bool // key was used up, because something with effects ran
 }
 
 // start runs the pipeline up to its end or its next pause.
@@ -171,14 +173,12 @@ func (r *pipelineRun) save(ctx context.Context, p pause, request value.Value) (O
 		p.superseded = append(r.older, r.key)
 	}
 	isApproval := p.kind == approvalRequest
-	saved, err := r.shell.Pauses.SavePause(ctx, state.Pipeline, p.document(r.began), isApproval)
+	saved, err := r.shell.Pauses.SaveNext(ctx, state.Pipeline, p.document(r.began), isApproval, r.key, r.claimed)
+	if errors.Is(err, state.ErrNotFound) {
+		err = errPauseGone
+	}
 	if err != nil {
 		return Outcome{}, r.failed(err)
-	}
-	for _, key := range p.superseded {
-		if err := r.shell.Pauses.Retire(context.WithoutCancel(ctx), key); err != nil {
-			return Outcome{}, r.failed(err)
-		}
 	}
 	o, _ := request.AsObject()
 	o = o.With("resumeToken", value.String(saved.Token))

@@ -40,7 +40,7 @@ func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.
 	}
 	doc, err := s.Pauses.LoadPause(ctx, key)
 	if errors.Is(err, state.ErrNotFound) {
-		return Outcome{}, errors.New("Pipeline resume state not found")
+		return Outcome{}, errPauseGone
 	}
 	if err != nil {
 		return Outcome{}, err
@@ -54,6 +54,11 @@ func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.
 	}
 	if answer.Approve != nil && !*answer.Approve {
 		return s.end(ctx, key, p.run, "no", s.Pauses.Discard, p.superseded...)
+	}
+	if err := s.Pauses.Confirm(ctx, key, p.superseded); errors.Is(err, state.ErrNotFound) {
+		return Outcome{}, errPauseGone
+	} else if err != nil {
+		return Outcome{}, err
 	}
 	return s.goOn(ctx, key, p, answer)
 }
@@ -119,7 +124,8 @@ func (s *Shell) goOn(ctx context.Context, key string, p pause, answer workflow.A
 func (r *pipelineRun) claim(ctx context.Context) error {
 	err := r.shell.Pauses.Claim(ctx, r.key)
 	if errors.Is(err, state.ErrNotFound) {
-		return errors.New("Pipeline resume state not found")
+		return errPauseGone
 	}
+	r.claimed = err == nil
 	return err
 }

@@ -72,15 +72,19 @@ func (s *Store) LoadPause(_ context.Context, key string) ([]byte, error) {
 // Claim uses a pause up: of all processes that try, at most one succeeds, and the others get ErrNotFound. From then on the run may do
 // what was approved; whether it gets that far or not, nobody else will.
 func (s *Store) Claim(ctx context.Context, key string) error {
-	return s.consume(ctx, key, false)
+	return s.consume(ctx, key, "")
 }
 
 // Retire uses up a pause that another one has replaced. One that is gone already is no error.
 func (s *Store) Retire(ctx context.Context, key string) error {
-	return s.consume(ctx, key, true)
+	if err := s.consume(ctx, key, ""); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return s.dropApprovals(key)
 }
 
-func (s *Store) consume(ctx context.Context, key string, missingIsFine bool) error {
+// consume puts a marker in a pause's place, which names the pause that follows it, if any.
+func (s *Store) consume(ctx context.Context, key, successor string) error {
 	if !IsPauseKey(key) {
 		return ErrNotFound
 	}
@@ -89,28 +93,29 @@ func (s *Store) consume(ctx context.Context, key string, missingIsFine bool) err
 		if _, err := s.readLive(path); err != nil {
 			return err
 		}
-		marker, err := s.marker()
+		marker, err := s.marker(successor)
 		if err != nil {
 			return err
 		}
 		return writeAtomic(path, marker)
 	})
-	if missingIsFine && errors.Is(err, ErrNotFound) {
-		return s.dropApprovals(key)
-	}
 	if err != nil {
 		return err
 	}
 	return s.dropApprovals(key)
 }
 
-func (s *Store) marker() ([]byte, error) {
+func (s *Store) marker(successor string) ([]byte, error) {
 	claim, err := s.random(16)
 	if err != nil {
 		return nil, err
 	}
+	next := ""
+	if successor != "" {
+		next = ",\n  \"replacedBy\": \"" + successor + "\""
+	}
 	return []byte("{\n  \"type\": \"" + consumedType + "\",\n  \"consumedAt\": \"" + stamp(s.now()) +
-		"\",\n  \"claimId\": \"" + hex.EncodeToString(claim) + "\"\n}\n"), nil
+		"\",\n  \"claimId\": \"" + hex.EncodeToString(claim) + "\"" + next + "\n}\n"), nil
 }
 
 // Discard removes a pause or its marker, and the ids that lead to it. What is missing is no error, and what is no pause is left alone.

@@ -462,3 +462,66 @@ func assertListing(t *testing.T, s *Store, want ...string) {
 }
 
 func encode64(doc string) string { return base64.RawURLEncoding.EncodeToString([]byte(doc)) }
+
+func TestOnePauseSucceedsAnother(t *testing.T) {
+	t.Parallel()
+	s := Open(t.TempDir())
+	first, err := s.SavePause(t.Context(), Pipeline, []byte(`{}`), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	won := make(chan Pause, 8)
+	for range 8 {
+		wg.Go(func() {
+			switch p, err := s.SaveNext(t.Context(), Pipeline, []byte(`{}`), true, first.Key, false); {
+			case err == nil:
+				won <- p
+			case !errors.Is(err, ErrNotFound):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	waiting, err := s.Waiting(t.Context())
+	if len(won) != 1 || err != nil || len(waiting) != 1 {
+		t.Fatalf("%d successors, %d runs wait, %v", len(won), len(waiting), err)
+	}
+	next := <-won
+	if err := s.Confirm(t.Context(), next.Key, []string{first.Key}); err != nil {
+		t.Errorf("the successor is refused: %v", err)
+	}
+	// A process that was killed between storing its pause and taking the first one's place left this behind.
+	stale, err := s.SavePause(t.Context(), Pipeline, []byte(`{}`), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Confirm(t.Context(), stale.Key, []string{first.Key}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a second successor is confirmed: %v", err)
+	}
+	if _, err := s.LoadPause(t.Context(), stale.Key); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a refused successor stays: %v", err)
+	}
+}
+
+func TestConfirmCompletesWhatAKillInterrupted(t *testing.T) {
+	t.Parallel()
+	s := Open(t.TempDir())
+	var keys []string
+	for range 2 {
+		p, err := s.SavePause(t.Context(), Workflow, []byte(`{}`), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, p.Key)
+	}
+	if err := s.Confirm(t.Context(), keys[1], keys[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Claim(t.Context(), keys[0]); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the replaced pause is still usable: %v", err)
+	}
+	if err := s.Confirm(t.Context(), keys[1], []string{"a pipeline's key"}); err != nil {
+		t.Errorf("a document that names something else: %v", err)
+	}
+}

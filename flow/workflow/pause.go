@@ -39,11 +39,12 @@ func (r *runner) pause(ctx context.Context, status Status, request value.Value, 
 		return nil, fatal{err}
 	}
 	doc.Set("binding", binding)
-	p, err := r.opts.Pauses.SavePause(ctx, state.Workflow, []byte(doc.Value().Pretty()+"\n"), status == NeedsApproval)
-	if err != nil {
-		return nil, fatal{err}
+	text := []byte(doc.Value().Pretty() + "\n")
+	p, err := r.opts.Pauses.SaveNext(ctx, state.Workflow, text, status == NeedsApproval, r.from, r.claim.done)
+	if errors.Is(err, state.ErrNotFound) {
+		err = ErrNotFound
 	}
-	if err := r.replaced(ctx); err != nil {
+	if err != nil {
 		return nil, fatal{err}
 	}
 	return &Outcome{Status: status, Request: withToken(request, p)}, nil
@@ -56,14 +57,6 @@ func withToken(request value.Value, p state.Pause) value.Value {
 		o = o.With("approvalId", value.String(p.ApprovalID))
 	}
 	return value.FromObject(o)
-}
-
-// replaced uses up the pause that this run came from, now that a later one has taken its place.
-func (r *runner) replaced(ctx context.Context) error {
-	if r.from == "" || r.claim.done {
-		return nil
-	}
-	return r.opts.Pauses.Retire(context.WithoutCancel(ctx), r.from)
 }
 
 // pauseInPipeline saves a run whose pipeline step asks a question. The step runs again when the answer is there, from the stage that asked.

@@ -155,6 +155,11 @@ func (p *paused) resume(ctx context.Context, a Answer, opts Options) (Outcome, e
 	if p.next < 0 {
 		return Outcome{}, errInvalidState
 	}
+	if err := opts.Pauses.Confirm(ctx, p.key, p.superseded()); errors.Is(err, state.ErrNotFound) {
+		return Outcome{}, ErrNotFound
+	} else if err != nil {
+		return Outcome{}, err
+	}
 	r, err := p.runner(opts)
 	if err != nil {
 		return Outcome{}, err

@@ -562,3 +562,37 @@ func TestUpcomingShowsWhatWouldHappen(t *testing.T) {
 		_ = workflow.Upcoming(f, v) // only that it ends
 	}
 }
+
+func TestGateAfterGateHasOneSuccessor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	out, err := w.run("steps: [{id: g, approval: one?}, {id: h, approval: two?}, {id: a, run: 'echo x >> effects'}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, _ := state.DecodeToken(value.Text(out.Request.Field("resumeToken")))
+	opts := w.options()
+	var wg sync.WaitGroup
+	next := make(chan workflow.Outcome, 8)
+	for range 8 {
+		wg.Go(func() {
+			switch out, err := workflow.Resume(t.Context(), tok.Key, yes(), opts); {
+			case err == nil:
+				next <- out
+			case !errors.Is(err, workflow.ErrNotFound):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	waiting, err := opts.Pauses.Waiting(t.Context())
+	if len(next) != 1 || len(waiting) != 1 || err != nil {
+		t.Fatalf("%d resumes went through, %d runs wait, %v", len(next), len(waiting), err)
+	}
+	if got := outputOf(w.resume(<-next, yes())); got != "ok []" || w.listing() != "" {
+		t.Errorf("got %s, left %q", got, w.listing())
+	}
+	if effects, _ := os.ReadFile(filepath.Join(w.dir, "effects")); string(effects) != "x\n" {
+		t.Errorf("effects %q", effects)
+	}
+}
