@@ -183,9 +183,19 @@ func (f *fields) check(name, s string, limit int) {
 	switch {
 	case len(s) > limit:
 		f.fail(name, "longer than %d bytes", limit)
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, misleading):
+	case !plain(s) && (!utf8.ValidString(s) || strings.ContainsFunc(s, misleading)):
 		f.fail(name, "control characters, or no text at all")
 	}
+}
+
+// plain reports whether s is printable ASCII, which most texts are.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // misleading are characters that would change how the text around them looks.

@@ -141,7 +141,7 @@ func (ix *index) put(s *announce.Signed, envelope []byte, from netip.Prefix, rea
 	} else {
 		old = e.view
 	}
-	ix.show(e, newView(s, envelope, ix.posting), now)
+	ix.show(e, newView(s, envelope, old, ix.posting), now)
 	if reached.url != "" {
 		e.probed = reached
 	}
@@ -199,17 +199,16 @@ func (ix *index) withdraw(id key.ID, at int64) bool {
 		return false
 	}
 	if e != nil {
-		ix.end(id, e, withdrawn)
+		ix.end(id, e, withdrawn, slotOf(ix.now()))
 	}
 	ix.floors[id] = max(ix.floors[id], at)
 	return e != nil
 }
 
-// end takes e off the list; mu is held. The time of its offer stays as a floor,
-// since an older one may have longer to live.
-func (ix *index) end(id key.ID, e *entry, why string) {
+// end takes e off the list, as of slot; mu is held. The time of its offer stays
+// as a floor, since an older one may have longer to live.
+func (ix *index) end(id key.ID, e *entry, why string, slot int64) {
 	old := e.view
-	slot := slotOf(ix.now())
 	e.view = nil
 	delete(ix.byID, id)
 	ix.floors[id] = old.at
@@ -276,7 +275,7 @@ func (ix *index) look(e *entry, due, now int64) {
 	switch {
 	case e.view == nil || e.due != due: // ended, or put elsewhere
 	case now > e.view.until:
-		ix.end(e.view.id, e, expired)
+		ix.end(e.view.id, e, expired, slotOf(time.UnixMilli(e.view.until)))
 	default:
 		e.due = 0
 		ix.schedule(e)

@@ -32,6 +32,18 @@ func (o offered) can(capability string) bool {
 	return strings.Contains(o.capabilities.Value(), ","+capability+",")
 }
 
+// canJust reports whether these are o's capabilities, in this order.
+func (o offered) canJust(list []string) bool {
+	rest := o.capabilities.Value()
+	for _, one := range list {
+		if !strings.HasPrefix(rest, ",") || !strings.HasPrefix(rest[1:], one) {
+			return false
+		}
+		rest = rest[1+len(one):]
+	}
+	return rest == "," || rest == "" && len(list) == 0
+}
+
 func (v *view) serves(p *posting) bool {
 	return slices.ContainsFunc(v.offered, func(o offered) bool { return o.model == p })
 }
@@ -41,30 +53,52 @@ func (v *view) fresh(now int64) bool {
 	return now <= v.until && v.at-now <= int64(announce.Window/1e6)
 }
 
-// newView makes the view of s; names finds the posting of a model.
-func newView(s *announce.Signed, envelope []byte, names func(string) *posting) *view {
+// newView makes the view of s; names finds the posting of a model. A renewal
+// mostly offers what old did, and then shares it.
+func newView(s *announce.Signed, envelope []byte, old *view, names func(string) *posting) *view {
 	v := &view{
 		id: s.ID, at: s.AnnouncedAt.UnixMilli(), until: s.Expires().UnixMilli(),
 		envelope: envelope, load: loadOf(&s.Offer), folded: fold(&s.Offer),
-		offered: make([]offered, 0, len(s.Models)),
 	}
+	if old != nil && old.offersSame(s) {
+		v.offered = old.offered
+		return v
+	}
+	v.offered = make([]offered, 0, len(s.Models))
 	for _, name := range s.Models {
 		p := names(name)
 		if v.serves(p) {
 			continue // named twice
 		}
-		v.offered = append(v.offered, offered{p, unique.Make(capabilitiesOf(s, name))})
+		capabilities := ""
+		if list := capabilitiesOf(s, name); len(list) > 0 {
+			capabilities = "," + strings.Join(list, ",") + ","
+		}
+		v.offered = append(v.offered, offered{p, unique.Make(capabilities)})
 	}
 	return v
 }
 
-func capabilitiesOf(s *announce.Signed, model string) string {
-	for _, m := range s.ModelFacts {
-		if m.ID == model && len(m.Capabilities) > 0 {
-			return "," + strings.Join(m.Capabilities, ",") + ","
+// offersSame reports whether s offers what v does, in the same order.
+func (v *view) offersSame(s *announce.Signed) bool {
+	if len(v.offered) != len(s.Models) {
+		return false
+	}
+	for i, name := range s.Models {
+		if v.offered[i].model.name != name || !v.offered[i].canJust(capabilitiesOf(s, name)) {
+			return false
 		}
 	}
-	return ""
+	return true
+}
+
+func capabilitiesOf(s *announce.Signed, model string) []string {
+	for _, m := range s.ModelFacts {
+		if m.ID == model {
+			return m.Capabilities
+		}
+	}
+	return nil
 }
 
 func fold(o *announce.Offer) string {

@@ -117,6 +117,7 @@ func (p *parser) object(depth int) (any, error) {
 		p.pos++
 		return obj, nil
 	}
+	obj = make(Object, 0, 8) // most have some members
 	for {
 		m, err := p.member(depth)
 		if err != nil {
@@ -152,6 +153,9 @@ func (p *parser) member(depth int) (Member, error) {
 }
 
 func sorted(obj Object) (Object, error) {
+	if ascending(obj) {
+		return obj, nil // as it always is in what one of ours wrote
+	}
 	slices.SortFunc(obj, func(a, b Member) int { return compareUTF16(a.Name, b.Name) })
 	for i := 1; i < len(obj); i++ {
 		if obj[i].Name == obj[i-1].Name {
@@ -159,6 +163,16 @@ func sorted(obj Object) (Object, error) {
 		}
 	}
 	return obj, nil
+}
+
+// ascending reports whether obj is sorted and has no member twice.
+func ascending(obj Object) bool {
+	for i := 1; i < len(obj); i++ {
+		if compareUTF16(obj[i-1].Name, obj[i].Name) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // number reads the JSON grammar's number, as strconv alone would let through
