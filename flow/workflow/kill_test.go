@@ -27,6 +27,21 @@ steps:
     run: echo second >> "$W/effects"
 `
 
+// killGates has a gate right after a gate, so that nothing uses the first pause up but the second one.
+const killGates = `
+steps:
+  - id: before
+    run: echo before >> "$W/effects"
+  - id: one
+    approval: First?
+  - id: two
+    approval: Second?
+  - id: first
+    run: echo first >> "$W/effects"
+  - id: second
+    run: echo second >> "$W/effects"
+`
+
 // TestKillAtEachStep starts real processes, kills them after ever longer times, and resumes whatever waits until nothing does. However
 // the run was torn, what was approved must have happened at most once, and nothing that was not approved at all.
 func TestKillAtEachStep(t *testing.T) {
@@ -38,10 +53,12 @@ func TestKillAtEachStep(t *testing.T) {
 	const cuts = 30
 	stats := map[string]int{}
 	for i := range cuts {
-		w := newWorld(t)
-		file := w.write("flow.lobster", killFile)
-		w.tornRun(file, span*time.Duration(i)/(cuts-10), stats)
-		w.check(t, stats)
+		for _, text := range []string{killFile, killGates} {
+			w := newWorld(t)
+			file := w.write("flow.lobster", text)
+			w.tornRun(file, span*time.Duration(i)/(cuts-10), stats)
+			w.check(t, stats)
+		}
 	}
 	t.Logf("a whole chain takes about %v; %v", span, stats)
 	if stats["killed"] == 0 || stats["completed"] == 0 {
