@@ -22,7 +22,6 @@ func id(n byte) key.ID     { return pair(n).ID() }
 
 // net1 is a little network of switches in memory; routes are set by hand.
 type net1 struct {
-	mu       sync.Mutex
 	switches map[key.ID]*Switch
 	routes   map[[2]key.ID][]key.ID // from, destination -> hops
 	down     map[key.ID]bool

@@ -20,7 +20,7 @@ const Path = "/mesh"
 
 // Acceptor is the [http.Handler] that accepts links. Admit refuses keys before
 // they may prove anything; Serve owns each link, must call its Run, and returns
-// when that has. Context ends all links.
+// when that has. Context ends handshakes and is handed to Serve.
 type Acceptor struct {
 	Context   context.Context
 	Identity  func() Identity // asked for each link, since secrets rotate
@@ -54,7 +54,8 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 	if err != nil {
 		return nil // the response says why
 	}
-	s := newSocket(a.Context, ws, address(from.String()))
+	// The link ends by its Run, which says goodbye; the handshake by its context.
+	s := newSocket(context.WithoutCancel(a.Context), ws, address(from.String()))
 	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
 	defer cancel()
 	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit)

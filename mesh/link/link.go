@@ -122,7 +122,6 @@ type Link struct {
 	ending sync.Once
 	reason error         // set before ended is closed
 	ended  chan struct{} // closed when the link is to end
-	done   chan struct{} // closed when Run has returned
 }
 
 func newLink(e established, s *socket, dialled bool, heartbeat time.Duration) (*Link, error) {

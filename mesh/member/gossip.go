@@ -299,3 +299,13 @@ func (s *State) send(to key.ID, kind byte, list [][]byte) {
 		s.out.Messages = append(s.out.Messages, Message{to, m})
 	}
 }
+
+// Statement is a message with the newest record of one member, for a process
+// that must hear of it before it is a neighbour; nil when there is none.
+func (s *State) Statement(id key.ID) []byte {
+	e := s.table[id]
+	if e == nil {
+		return nil
+	}
+	return appendSealed([]byte{kindRecords}, e.sealed)
+}

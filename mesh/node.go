@@ -1,0 +1,438 @@
+// Package mesh gives any node a connection to any other: every node is an HTTP
+// server, wherever it is, and reaches the others through links that it dialled,
+// the relays between included.
+//
+// Make a [Node] with [New], mount it at [link.Path] of a server if it shall take
+// links, and call [Node.Run]. Serve with any [http.Server] on [Node.Listener];
+// call others through [Node.RoundTrip], an [http.RoundTripper] for mesh://lob1...
+// and for mesh://NAME where the name is pinned to a key, or [Node.DialContext].
+// [Node.Members] says who is there. [Caller] names who sent a request.
+//
+// The pieces are mesh/member (who is there, a pure state machine), mesh/link (one
+// link) and mesh/circuit (streams over relays); commands compose a Node with
+// handlers. What comes from other nodes is hostile: the secret makes a member,
+// and what a member may do to this node is decided by its key, by the handlers.
+// A Node is safe for concurrent use; Run owns every goroutine and waits for them.
+package mesh
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"lobstah/key"
+	"lobstah/mesh/circuit"
+	"lobstah/mesh/link"
+	"lobstah/mesh/member"
+)
+
+// A Peer is a node that this one dials and keeps a link to.
+type Peer struct {
+	URL  string // ws:// or wss://, see [link.ParseURL]
+	Name string // optional: a node of another name is refused
+	Key  key.ID // optional: a node with another key is refused
+}
+
+// Config is what a node is made of. The fields after Log have good zero values.
+type Config struct {
+	Pair    key.Pair
+	Name    string
+	Secrets []link.Secret // the first is the newest
+	Peers   []Peer
+	Log     *slog.Logger
+
+	Offer  member.Offer
+	Epoch  uint64               // zero is the time; see [member.Config]
+	Pins   map[string]key.ID    // names that calls may use; names of Peers with a key are pinned too
+	Trusts func(by key.ID) bool // whose revocations count; zero: this node's and those of pinned keys
+	Beat   time.Duration        // heartbeat; zero is [link.Heartbeat]
+	Roots  *x509.CertPool       // of outer certificates
+	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// ErrSuperseded says that a newer process with the same key is in the mesh.
+var ErrSuperseded = errors.New("another process with this node's key began later: stop one of the two, or give it a key of its own")
+
+// ErrClosed says that the node has stopped.
+var ErrClosed = errors.New("the mesh node has stopped")
+
+const (
+	goodbyeTime  = time.Second // for neighbours to hear that this node leaves
+	measureEvery = 5 * time.Second
+)
+
+// Node is one process in the mesh.
+type Node struct {
+	cfg      Config
+	self     key.ID
+	circuits *circuit.Switch
+	identity *circuit.Identity
+	acceptor *link.Acceptor
+	listener *listener
+	sessions *sessions
+	ends     ends
+
+	ctx    context.Context // ends when the node stops
+	cancel context.CancelCauseFunc
+	wake   chan struct{} // a step changed the time of the next; capacity 1
+	ran    chan struct{} // closed when Run has returned
+
+	mu      sync.Mutex
+	running sync.WaitGroup // Add only while mu is held and closing is false
+	closing bool           // all below guarded by mu
+	started bool
+	state   *member.State
+	next    time.Time // of the state's step
+	links   map[key.ID]*neighbour
+	secrets []link.Secret
+}
+
+// neighbour is the other end of a link that is part of the mesh.
+type neighbour struct {
+	*link.Link
+	name string // that it must have; empty when any will do
+}
+
+// New makes a node. It does nothing until Run.
+func New(cfg Config) (*Node, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Pair.IsZero() {
+		return nil, errors.New("a mesh node needs a key pair")
+	}
+	cfg.Pins = pins(&cfg)
+	cfg.Epoch = cmp.Or(cfg.Epoch, uint64(time.Now().UnixMilli()))
+	n := &Node{
+		cfg: cfg, self: cfg.Pair.ID(), links: map[key.ID]*neighbour{}, secrets: slices.Clone(cfg.Secrets),
+		wake: make(chan struct{}, 1), ran: make(chan struct{}),
+	}
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	if err := n.build(); err != nil {
+		return nil, fmt.Errorf("make the mesh node %s: %w", cfg.Name, err)
+	}
+	return n, nil
+}
+
+func (n *Node) build() (err error) {
+	for _, p := range n.cfg.Peers {
+		if _, err := link.ParseURL(p.URL); err != nil {
+			return err
+		}
+	}
+	n.state, err = member.New(member.Config{
+		Pair: n.cfg.Pair, Name: n.cfg.Name, Epoch: n.cfg.Epoch, Offer: n.cfg.Offer, Trusts: n.trusts,
+	}, time.Now())
+	if err != nil {
+		return err
+	}
+	if n.identity, err = circuit.NewIdentity(n.cfg.Pair, n.admit); err != nil {
+		return err
+	}
+	n.circuits = &circuit.Switch{Self: n.self, Routes: routes{n}, Links: routes{n}, Deliver: n.deliver}
+	n.listener = newListener(n)
+	n.sessions = newSessions(n)
+	n.acceptor = &link.Acceptor{
+		Context: n.ctx, Identity: n.linkIdentity, Admit: n.admit, Heartbeat: n.cfg.Beat, Log: n.cfg.Log,
+		Serve: func(ctx context.Context, l *link.Link) { n.keep(ctx, l, "") },
+	}
+	return n.acceptor.Check()
+}
+
+func pins(cfg *Config) map[string]key.ID {
+	all := maps.Clone(cfg.Pins)
+	if all == nil {
+		all = map[string]key.ID{}
+	}
+	for _, p := range cfg.Peers {
+		if p.Name != "" && !p.Key.IsZero() {
+			all[p.Name] = p.Key
+		}
+	}
+	return all
+}
+
+func (n *Node) trusts(by key.ID) bool {
+	if n.cfg.Trusts != nil {
+		return n.cfg.Trusts(by)
+	}
+	return by == n.self || n.Pinned(by)
+}
+
+// ID is the node's key.
+func (n *Node) ID() key.ID { return n.self }
+
+// Pinned reports whether a key is pinned to a name on this node, which makes it
+// a verified one.
+func (n *Node) Pinned(id key.ID) bool {
+	for _, pinned := range n.cfg.Pins {
+		if pinned == id {
+			return true
+		}
+	}
+	return false
+}
+
+// ServeHTTP takes links from other nodes.
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !n.hold() {
+		http.Error(w, ErrClosed.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer n.running.Done()
+	n.acceptor.ServeHTTP(w, r)
+}
+
+// Run keeps the node in the mesh until ctx ends, Close is called or a newer
+// process with its key appears ([ErrSuperseded]). It says goodbye, waits for all
+// that it began, and returns nil when it was asked to stop.
+func (n *Node) Run(ctx context.Context) error {
+	if !n.start() {
+		return errors.New("a mesh node runs once: make a new one")
+	}
+	defer close(n.ran)
+	stop := context.AfterFunc(ctx, func() { n.cancel(nil) })
+	defer stop()
+	for _, p := range n.cfg.Peers {
+		n.spawn(func() { n.dialForever(n.ctx, p) })
+	}
+	n.tick()
+	n.sayGoodbye()
+	n.sessions.drop(key.ID{})
+	n.ends.cut(key.ID{})
+	n.running.Wait()
+	n.listener.drain()
+	if err := context.Cause(n.ctx); errors.Is(err, ErrSuperseded) {
+		return err
+	}
+	return nil
+}
+
+func (n *Node) start() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	first := !n.started && !n.closing
+	n.started = true
+	return first
+}
+
+// Close stops the node and waits until Run has returned.
+func (n *Node) Close() error {
+	n.cancel(nil)
+	n.mu.Lock()
+	started := n.started
+	n.closing = n.closing || !started
+	n.mu.Unlock()
+	if started {
+		<-n.ran
+	}
+	return nil
+}
+
+// hold counts one more goroutine that Run waits for, unless the node stops.
+func (n *Node) hold() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing {
+		return false
+	}
+	n.running.Add(1)
+	return true
+}
+
+func (n *Node) spawn(do func()) bool {
+	if !n.hold() {
+		return false
+	}
+	go func() {
+		defer n.running.Done()
+		do()
+	}()
+	return true
+}
+
+// tick is the clock of the membership.
+func (n *Node) tick() {
+	n.change(func(time.Time) {})
+	measure := time.NewTicker(measureEvery)
+	defer measure.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-measure.C:
+			n.change(n.measure)
+			n.sessions.sweep(time.Now())
+		case <-timer.C:
+			n.change(func(time.Time) {})
+		case <-n.wake:
+		}
+		n.mu.Lock()
+		timer.Reset(time.Until(n.next))
+		n.mu.Unlock()
+	}
+}
+
+func (n *Node) measure(time.Time) { // mu is held
+	for id, l := range n.links {
+		if rtt := l.RTT(); rtt > 0 {
+			n.state.Measured(id, rtt)
+		}
+	}
+}
+
+// change applies an input to the membership and carries out what comes of it.
+func (n *Node) change(input func(now time.Time)) {
+	for _, e := range n.step(input) {
+		if e.Change == member.Revoked { // its connections have locks of their own
+			n.sessions.drop(e.Key)
+			n.ends.cut(e.Key)
+		}
+	}
+}
+
+func (n *Node) step(input func(now time.Time)) []member.Event {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	input(now)
+	out := n.state.Step(now)
+	for _, m := range out.Messages {
+		if l := n.links[m.To]; l != nil && !l.Send(m.Data) {
+			n.cfg.Log.Debug("a neighbour is slow: a membership message was dropped, comparing repairs it", "peer", m.To)
+		}
+	}
+	for _, e := range out.Events {
+		n.obey(e)
+	}
+	n.next = out.Next
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+	return out.Events
+}
+
+// obey carries out an event; mu is held.
+func (n *Node) obey(e member.Event) {
+	n.cfg.Log.Info("mesh: "+e.Change.String(), "node", e.Name, "key", e.Key)
+	l := n.links[e.Key]
+	switch e.Change {
+	case member.Superseded:
+		n.cancel(ErrSuperseded)
+	case member.Revoked:
+		if l != nil {
+			l.Close(link.CodeRevoked)
+		}
+	case member.Left:
+		if l != nil { // it said goodbye and waits for us to hang up
+			l.Close(link.CodeLeaving)
+		}
+	case member.Joined, member.Updated:
+		if l != nil && l.name != "" && l.name != e.Name {
+			n.cfg.Log.Error("a peer has another name than configured: refused", "url", l.Remote, "want", l.name, "got", e.Name, "key", e.Key)
+			l.Close(link.CodeProtocol)
+		}
+	}
+}
+
+// sayGoodbye tells the neighbours that this node leaves, gives them a moment to
+// hang up, and ends what is left.
+func (n *Node) sayGoodbye() {
+	n.listener.Close()
+	if !errors.Is(context.Cause(n.ctx), ErrSuperseded) { // else the name is another process's now
+		n.change(n.state.Leave)
+	}
+	deadline := time.After(goodbyeTime)
+	n.mu.Lock()
+	n.closing = true
+	links := slices.Collect(maps.Values(n.links))
+	n.mu.Unlock()
+	for _, l := range links {
+		select {
+		case <-l.Ended():
+		case <-deadline:
+			deadline = closed
+		}
+		l.Close(link.CodeLeaving)
+	}
+}
+
+var closed = func() <-chan time.Time {
+	c := make(chan time.Time)
+	close(c)
+	return c
+}()
+
+// Members lists the other nodes.
+func (n *Node) Members() []member.Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.Members()
+}
+
+// SetOffer changes what this node offers.
+func (n *Node) SetOffer(offer member.Offer) (err error) {
+	n.change(func(now time.Time) { err = n.state.SetOffer(now, offer) })
+	return err
+}
+
+// Revoke ends the membership of a key on all nodes that trust this one.
+func (n *Node) Revoke(id key.ID, reason string) (err error) {
+	n.change(func(now time.Time) { err = n.state.Revoke(now, id, reason) })
+	return err
+}
+
+// SetSecrets replaces the secrets for all links that begin from now on.
+func (n *Node) SetSecrets(secrets []link.Secret) error {
+	if len(secrets) == 0 || len(secrets) > link.MaxSecrets {
+		return fmt.Errorf("%d cluster secrets, want 1 to %d", len(secrets), link.MaxSecrets)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.secrets = slices.Clone(secrets)
+	return nil
+}
+
+func (n *Node) admit(id key.ID) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.Admit(id)
+}
+
+func (n *Node) linkIdentity() link.Identity {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return link.Identity{Pair: n.cfg.Pair, Epoch: n.state.Epoch(), Secrets: n.secrets}
+}
+
+// Caller returns the key of the node that sent a request which was taken from a
+// [Node.Listener].
+func Caller(r *http.Request) (key.ID, error) {
+	if r.TLS == nil {
+		return key.ID{}, errors.New("the request did not come over the mesh")
+	}
+	return key.PeerID(*r.TLS)
+}
+
+// ConnPeer returns the key of the node on the other end of a connection of the
+// mesh.
+func ConnPeer(conn net.Conn) (key.ID, error) {
+	secured, ok := conn.(*tls.Conn)
+	if !ok {
+		return key.ID{}, errors.New("the connection is not one of the mesh")
+	}
+	return key.PeerID(secured.ConnectionState())
+}
