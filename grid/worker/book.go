@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,9 +83,11 @@ func (b *book) run(ctx context.Context) {
 	}
 }
 
+// retry may run twice at once, when a worker stops; the ledger minds no
+// repetition.
 func (b *book) retry(ctx context.Context) {
 	b.mu.Lock()
-	list := b.pending
+	list := slices.Clone(b.pending)
 	b.mu.Unlock()
 	done := 0
 	for _, s := range list {
@@ -98,7 +101,7 @@ func (b *book) retry(ctx context.Context) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.pending = b.pending[done:] // others may have been added at the end
+	b.pending = slices.DeleteFunc(b.pending, func(s *receipt.Signed) bool { return slices.Contains(list[:done], s) })
 	if len(list) > 0 && len(b.pending) == 0 {
 		b.log.Info("the ledger takes receipts again", "recorded", done)
 	}

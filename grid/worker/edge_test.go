@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -131,4 +132,30 @@ func TestClockSetBack(t *testing.T) {
 	if s := l.receipts(); got.status != 200 || len(s) != 1 || !s[0].CompletedAt.Equal(s[0].StartedAt) {
 		t.Errorf("%d %s, receipts %+v", got.status, got.body, s)
 	}
+}
+
+// slowLedger takes its time for each receipt.
+type slowLedger struct{ fakeLedger }
+
+func (l *slowLedger) Record(ctx context.Context, s *receipt.Signed) error {
+	time.Sleep(time.Second)
+	return l.fakeLedger.Record(ctx, s)
+}
+
+// A worker that stops tries once more while Run tries too.
+func TestRetriesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &slowLedger{}
+		b := &book{ledger: l, log: slog.New(slog.DiscardHandler), pending: make([]*receipt.Signed, 2)}
+		for i := range b.pending {
+			b.pending[i] = new(receipt.Signed)
+		}
+		var tries sync.WaitGroup
+		tries.Go(func() { b.retry(t.Context()) })
+		tries.Go(func() { b.last() })
+		tries.Wait()
+		if got := len(l.receipts()); got < 2 || b.failing() {
+			t.Errorf("%d recorded, want both; still failing: %v", got, b.failing())
+		}
+	})
 }
