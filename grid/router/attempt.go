@@ -60,6 +60,7 @@ type attempt struct {
 	proof   string // the signature that was sent
 	sent    bool   // the peer may have begun to work
 	settled bool   // its receipt came
+	since   int64  // the receipt will lie behind this at the peer
 
 	resigned bool // the request was signed again by the peer's clock
 	started  time.Time
@@ -67,7 +68,7 @@ type attempt struct {
 }
 
 func newAttempt(x *exchange, c choice) *attempt {
-	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.wish.dialect), started: time.Now()}
+	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.wish.dialect), started: time.Now(), since: c.receiptsSince.Load()}
 	a.ctx, a.cancel = context.WithCancelCause(x.ctx)
 	limit := x.rt.Timeouts.FirstByte
 	if !x.streams {
@@ -85,8 +86,8 @@ func (a *attempt) end() {
 	a.dog.stop()
 	a.cancel(nil)
 	a.running.Add(-1)
-	if a.sent && !a.settled && a.rt.Ledger != nil && a.proof != "" {
-		a.rt.pending.remember(a.proof, a.expectation(""))
+	if a.sent && !a.settled && a.rt.Ledger != nil && a.proof != "" && a.wish.dialect != openai.CountTokens {
+		a.rt.expectLater(a.peer, a.proof, a.expectation(""), a.since)
 	}
 }
 

@@ -22,8 +22,8 @@ const (
 
 // pending remembers requests whose receipt did not come with the answer:
 // streams that the client left, or that broke. Their receipts are pulled from
-// the worker later, and only theirs. It is bounded; the oldest go first. The
-// zero value is ready.
+// the worker later, and only theirs. It is bounded; the oldest go first, and a
+// restart forgets all. The zero value is ready.
 type pending struct {
 	mu      sync.Mutex
 	order   list.List                // guarded by mu; of expected, oldest first
@@ -67,6 +67,18 @@ func (p *pending) forget(at *list.Element) {
 	delete(p.entries, x.proof)
 	if p.workers[x.expect.Worker]--; p.workers[x.expect.Worker] == 0 {
 		delete(p.workers, x.expect.Worker)
+	}
+}
+
+// expectLater remembers a request whose receipt lies behind since at its
+// worker, and lets the next poll look there, be it once more.
+func (rt *Router) expectLater(p *peer, proof string, e receipt.Expectation, since int64) {
+	rt.pending.remember(proof, e)
+	for {
+		now := p.receiptsSince.Load()
+		if now <= since || p.receiptsSince.CompareAndSwap(now, since) {
+			return
+		}
 	}
 }
 
@@ -120,7 +132,8 @@ type receiptPage struct {
 func (rt *Router) pullPage(ctx context.Context, p *peer) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rt.Timeouts.Capacity)
 	defer cancel()
-	body, err := rt.get(ctx, p, "/receipts", "since="+strconv.FormatInt(p.receiptsSince, 10), maxPageBytes)
+	since := p.receiptsSince.Load()
+	body, err := rt.get(ctx, p, "/receipts", "since="+strconv.FormatInt(since, 10), maxPageBytes)
 	if err != nil {
 		return false, err
 	}
@@ -129,15 +142,16 @@ func (rt *Router) pullPage(ctx context.Context, p *peer) (more bool, err error) 
 		return false, err
 	}
 	for _, envelope := range page.Receipts {
-		rt.pulled(p, envelope)
+		rt.pulled(p, since, envelope)
 	}
-	more = len(page.Receipts) > 0 && page.Next > p.receiptsSince
-	p.receiptsSince = max(p.receiptsSince, page.Next)
+	more = len(page.Receipts) > 0 && page.Next > since
+	// If it was set back in the meantime, it stays there.
+	p.receiptsSince.CompareAndSwap(since, max(since, page.Next))
 	return more, nil
 }
 
 // pulled settles an envelope if it is for a request that waits for one.
-func (rt *Router) pulled(p *peer, envelope []byte) {
+func (rt *Router) pulled(p *peer, since int64, envelope []byte) {
 	var peek struct {
 		Receipt struct {
 			RequestSignature string `json:"requestSignature"`
@@ -152,6 +166,6 @@ func (rt *Router) pulled(p *peer, envelope []byte) {
 		return // before anything is forgotten: only the worker itself may answer for its request
 	}
 	if expect, ok := rt.pending.take(proof); ok {
-		rt.settler.put(settlement{peer: p, signed: signed, expect: expect, proof: proof})
+		rt.settler.put(settlement{peer: p, signed: signed, expect: expect, proof: proof, since: since})
 	}
 }

@@ -28,7 +28,7 @@ type peer struct {
 	kick    chan struct{} // asks for an early poll
 	polled  chan struct{} // closed when the first poll ended
 
-	receiptsSince int64 // owned by its poll: the cursor of GET /receipts
+	receiptsSince atomic.Int64 // the cursor of GET /receipts; back when an older one is wanted again
 }
 
 // facts is what a poll told.

@@ -24,6 +24,7 @@ type settlement struct {
 	text   string
 	expect receipt.Expectation
 	proof  string
+	since  int64           // it lies behind this at its worker
 	signed *receipt.Signed // opened already, when it was pulled
 }
 
@@ -53,7 +54,7 @@ func (a *attempt) settle(text, responseHash string) {
 		return // attempt.end looks for it later
 	}
 	a.settled = true
-	a.rt.settler.put(settlement{peer: a.peer, text: text, expect: a.expectation(responseHash), proof: a.proof})
+	a.rt.settler.put(settlement{peer: a.peer, text: text, expect: a.expectation(responseHash), proof: a.proof, since: a.since})
 }
 
 func (s *settler) put(x settlement) {
@@ -149,7 +150,7 @@ func (s *settler) keep(ctx context.Context, x settlement) {
 	default:
 		// It is good but not kept: the peer's copy may be had later.
 		counts.unkept.Add(1)
-		s.rt.pending.remember(x.proof, x.expect)
+		s.rt.expectLater(x.peer, x.proof, x.expect, x.since)
 		log.LogAttrs(ctx, slog.LevelWarn, "cannot keep a receipt; the peer is asked for it again later", peerAttr(x.peer), errAttr(err))
 	}
 }

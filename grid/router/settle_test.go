@@ -246,6 +246,10 @@ func TestLedgerFaultIsNoRejectionAndTheReceiptIsPulledLater(t *testing.T) {
 				io.WriteString(rw, wholeAnswer)
 			}
 			f.receipts = func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("since") != "0" {
+					io.WriteString(rw, `{"receipts":[],"next":1}`)
+					return
+				}
 				fmt.Fprintf(rw, `{"receipts":[%s],"next":1}`, signed.Envelope())
 			}
 		})
@@ -258,12 +262,26 @@ func TestLedgerFaultIsNoRejectionAndTheReceiptIsPulledLater(t *testing.T) {
 		if s := w.rt.Stats(); s.Unkept != 1 || s.Rejected != 0 || !strings.Contains(w.log.String(), "disk full") {
 			t.Errorf("%+v\n%s", s, w.log)
 		}
+		w.repoll() // pulled, and refused by the ledger again
 		w.ledger.mu.Lock()
 		w.ledger.fail = nil
 		w.ledger.mu.Unlock()
 		w.repoll()
 		if kept := len(w.ledger.kept()); kept != 1 {
 			t.Errorf("kept %d, want the receipt that was pulled\n%s", kept, w.log)
+		}
+	})
+}
+
+// They cost nothing, so nobody looks for receipts of theirs.
+func TestCountsOfTokensAwaitNoReceipt(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		f := w.workers[0]
+		f.answers(func(rw http.ResponseWriter, _ *http.Request, _ bool) { io.WriteString(rw, `{"input_tokens":3}`) })
+		got := w.post("/v1/messages/count_tokens", `{"model":"m","messages":[{"role":"user","content":"hi"}]}`)
+		if got.status != 200 || w.rt.pending.anyOf(f.pair.ID()) {
+			t.Errorf("got %d %s; a receipt is awaited: %v", got.status, got.body, w.rt.pending.anyOf(f.pair.ID()))
 		}
 	})
 }
