@@ -46,45 +46,48 @@ type exchange struct {
 
 // infer serves a request for an answer of dialect d.
 func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect) {
-	id := requestID(r)
-	w.Header()[RequestHeader] = []string{id}
 	if !rt.enter() {
-		writeError(w, drainingError(), d)
+		rt.refuse(w, r, drainingError())
 		return
 	}
 	defer rt.leave()
 	v := rt.roster.sync(rt.Peers.List())
 	if len(v.peers) == 0 {
-		writeError(w, noPeers(), d)
+		rt.refuse(w, r, noPeers())
 		return
 	}
-	body, e := readBody(w, r, rt.MaxBody)
+	request, e := readRequest(w, r, rt.MaxBody)
+	if e == nil && len(request.Model) > maxModel {
+		e = unknownModel(v, request.Model)
+	}
 	if e != nil {
-		writeError(w, e, d)
+		rt.refuse(w, r, e)
 		return
 	}
-	request, err := openai.ParseRequest(body)
-	if err != nil {
-		e, _ := errors.AsType[*openai.Error](err)
-		writeError(w, e, d)
-		return
-	}
-	if len(request.Model) > maxModel {
-		writeError(w, unknownModel(v, request.Model), d)
-		return
-	}
+	id := requestID(r)
+	w.Header()[RequestHeader] = []string{id}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), rt.Timeouts.Total, errTotal)
 	defer cancel()
 	x := &exchange{
 		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, request: request,
 		streams:  request.Stream && d != openai.Embeddings && d != openai.CountTokens,
-		bodyHash: sha256.Sum256(body),
+		bodyHash: sha256.Sum256(request.Body),
 		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
 	}
 	x.wish = wish{dialect: d, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
 	x.client = newClient(w, d, x.streams, rt.Timeouts.KeepAlive)
 	defer x.client.close()
 	x.run(v)
+}
+
+// refuse answers and logs a request that is not even tried. Its own words stay
+// out of the log.
+func (rt *Router) refuse(w http.ResponseWriter, r *http.Request, e *openai.Error) {
+	id := requestID(r)
+	w.Header()[RequestHeader] = []string{id}
+	rt.Logger.LogAttrs(r.Context(), slog.LevelInfo, "refused", slog.String("id", id), slog.String("path", quote(r.URL.Path)),
+		slog.Int("status", e.Status), slog.String("type", e.Type), slog.String("code", e.Code))
+	writeError(w, e, openai.DialectOf(r.URL.Path))
 }
 
 // run asks one peer after another until one answers.
@@ -182,7 +185,8 @@ func (x *exchange) giveUp(v *view) {
 	e := x.verdict(v)
 	x.rt.counts.unanswered.Add(1)
 	x.rt.Logger.LogAttrs(x.ctx, slog.LevelWarn, "no answer", slog.String("id", x.id), slog.String("path", x.path),
-		slog.String("model", x.wish.model), slog.Int("status", e.Status), slog.Int("attempts", len(x.failures)), slog.String("err", e.Message))
+		slog.String("model", x.wish.model), slog.Int("status", e.Status), slog.Int("attempts", len(x.failures)),
+		slog.String("type", e.Type), slog.String("code", e.Code))
 	x.client.fail(e)
 }
 
@@ -222,6 +226,19 @@ func anyDigest(header string, fallback bool) bool {
 const maxModel = 512
 
 var errTotal = errors.New("the request took longer than the router allows")
+
+func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (*openai.Request, *openai.Error) {
+	body, e := readBody(w, r, limit)
+	if e != nil {
+		return nil, e
+	}
+	request, err := openai.ParseRequest(body)
+	if err != nil {
+		e, _ := errors.AsType[*openai.Error](err) // it returns no other
+		return nil, e
+	}
+	return request, nil
+}
 
 // readBody reads the whole request, which is forwarded byte for byte.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *openai.Error) {
@@ -269,4 +286,9 @@ func requestID(r *http.Request) string {
 
 func peerAttr(p *peer) slog.Attr { return slog.String("peer", grid.Peer.Name(p.Peer)) }
 
-func errAttr(err error) slog.Attr { return slog.String("err", err.Error()) }
+func errAttr(err error) slog.Attr {
+	if heard, ok := errors.AsType[*heardError](err); ok {
+		return slog.String("err", heard.ours)
+	}
+	return slog.String("err", err.Error())
+}

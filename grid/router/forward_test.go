@@ -414,6 +414,45 @@ func TestLogTellsTheRequestButNoPromptAndNoKey(t *testing.T) {
 	})
 }
 
+// Engines quote what they cannot read, and clients send what is no request.
+func TestLogQuotesNobody(t *testing.T) {
+	t.Parallel()
+	refuses := func(status int) func(http.ResponseWriter, *http.Request, bool) {
+		return func(rw http.ResponseWriter, _ *http.Request, _ bool) {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(status)
+			io.WriteString(rw, `{"error":{"message":"cannot read 'secret'"}}`)
+		}
+	}
+	for name, test := range map[string]struct {
+		body   string
+		answer func(http.ResponseWriter, *http.Request, bool)
+		want   string // in the log
+	}{
+		"refusal of the request": {askWhole, refuses(400), "err=400"},
+		"failure":                {askWhole, refuses(500), "err=500"},
+		"error under 200":        {askWhole, refuses(200), "type=all_peers_failed"},
+		"error instead of one":   {askStream, refuses(200), `err="no stream"`},
+		"error in a stream":      {askStream, text(data(chunk1, `{"error":{"message":"secret"}}`), ""), "outcome=broken"},
+		"no JSON":                {`{"secret"`, nil, "status=400"},
+		"unknown member's type":  {`{"model":"m","messages":[],"stream":"secret"}`, nil, "msg=refused"},
+	} {
+		inWorld(t, 1, nil, func(t *testing.T, w *world) {
+			if test.answer != nil {
+				w.workers[0].answers(test.answer)
+			}
+			got := w.chat(test.body)
+			log := w.log.String()
+			if id := got.header.Get(RequestHeader); id == "" || !strings.Contains(log, "id="+id) || !strings.Contains(log, test.want) {
+				t.Errorf("%s: the log lacks the id %q or %s: %s", name, id, test.want, log)
+			}
+			if strings.Contains(log, "secret") {
+				t.Errorf("%s: the log tells too much: %s", name, log)
+			}
+		})
+	}
+}
+
 func TestRequestIDsAreHarmless(t *testing.T) {
 	t.Parallel()
 	for given, kept := range map[string]bool{"a-1_B.c:2": true, "": false, "a b": false, "x\"y": false, strings.Repeat("x", 65): false} {

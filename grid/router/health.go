@@ -96,7 +96,9 @@ func (h *health) polled(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err == nil {
-		h.pollFails = 0
+		if h.pollFails = 0; h.failures == 0 {
+			h.lastError = ""
+		}
 		return
 	}
 	h.pollFails++

@@ -22,7 +22,7 @@ func (a *attempt) declined(response *http.Response) outcome {
 	status, h := response.StatusCode, response.Header
 	o := outcome{
 		kind: judge(status, h, body), status: status, retryAfter: retryAfter(h, a.rt.Now()),
-		err: fmt.Errorf("%d %s", status, openai.ParseError(status, body[:min(len(body), maxRefusalBody)]).Message),
+		err: &heardError{strconv.Itoa(status), " " + openai.ParseError(status, body[:min(len(body), maxRefusalBody)]).Message},
 	}
 	if 300 <= status && status < 400 {
 		o.err = fmt.Errorf("%d: the peer redirects, which is never followed", status)
@@ -38,6 +38,12 @@ func (a *attempt) declined(response *http.Response) outcome {
 	}
 	return o
 }
+
+// A heardError is in the words of a peer or its engine. Clients are shown them;
+// the log is not, since engines quote what they cannot read of a prompt.
+type heardError struct{ ours, theirs string }
+
+func (e *heardError) Error() string { return e.ours + e.theirs }
 
 func orText(body []byte, err error) []byte {
 	if len(body) > 0 {

@@ -185,7 +185,8 @@ func (rt *Router) notFound(w http.ResponseWriter, r *http.Request) {
 	e := &openai.Error{Status: http.StatusNotFound, Type: "not_found", Message: r.Method + " " + quote(r.URL.Path) + " is nothing that this router has"}
 	if d := openai.DialectOf(r.URL.Path); d != openai.Unknown {
 		w.Header().Set("Allow", http.MethodPost)
-		e.Status, e.Message = http.StatusMethodNotAllowed, r.URL.Path+" takes POST only"
+		e.Status, e.Type, e.Code = http.StatusMethodNotAllowed, "invalid_request_error", "method_not_allowed"
+		e.Message = r.URL.Path + " takes POST only"
 	}
 	writeError(w, e, openai.DialectOf(r.URL.Path))
 }

@@ -224,7 +224,7 @@ func (rt *Router) routes() *http.ServeMux {
 // ServeHTTP implements [http.Handler].
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e := rt.guard.check(w, r); e != nil {
-		writeError(w, e, openai.DialectOf(r.URL.Path))
+		rt.refuse(w, r, e)
 		return
 	}
 	if r.Method == http.MethodOptions && r.Header.Get("Origin") != "" {

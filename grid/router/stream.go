@@ -58,16 +58,15 @@ func (a *attempt) noStream(response *http.Response) outcome {
 	if err != nil {
 		return a.lost(err)
 	}
-	said := openai.ParseError(http.StatusOK, body).Message
+	said := &heardError{"no stream", ": " + openai.ParseError(http.StatusOK, body).Message}
 	if a.meter.Body(body); a.meter.Failure == nil {
-		said = "it answered as a whole although a stream was asked for"
+		said = &heardError{"no stream: it answered as a whole although a stream was asked for", ""}
 	}
-	return outcome{kind: failed, status: http.StatusOK, err: fmt.Errorf("no stream: %s", said)}
+	return outcome{kind: failed, status: http.StatusOK, err: said}
 }
 
 var (
 	errEnded     = errors.New("the stream ended before the answer was finished")
-	errReported  = errors.New("the engine reported an error in the stream")
 	errUnreached = errors.New("the client did not take the data")
 )
 
@@ -101,7 +100,7 @@ func (r *relay) pass(event openai.Event) error {
 func (r *relay) look(data []byte) error {
 	r.meter.Event(data)
 	if f := r.meter.Failure; f != nil {
-		return fmt.Errorf("%w: %s", errReported, f.Message)
+		return &heardError{"the engine reported an error in the stream", ": " + f.Message}
 	}
 	if r.rt.Ledger != nil {
 		r.hash.Data(data)

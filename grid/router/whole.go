@@ -3,7 +3,6 @@ package router
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -36,7 +35,7 @@ func (a *attempt) whole(response *http.Response) outcome {
 		return outcome{kind: failed, status: http.StatusOK, err: errTooLarge}
 	}
 	if a.meter.Body(body); a.meter.Failure != nil {
-		return outcome{kind: failed, status: http.StatusOK, err: errors.New(a.meter.Failure.Message)}
+		return outcome{kind: failed, status: http.StatusOK, err: &heardError{"no answer", ": " + a.meter.Failure.Message}}
 	}
 	text := response.Header.Get(receipt.Header)
 	a.client.whole(a, http.StatusOK, contentType(response.Header), wellFormed(text), body)
