@@ -27,10 +27,11 @@ type commands struct {
 	Receipt receiptCommand `cmd:"" group:"Accounts" help:"Check receipts."`
 	Ledger  ledgerCommand  `cmd:"" group:"Accounts" help:"Look at, copy and check the ledger."`
 
-	Worker workerCommand `cmd:"" group:"Run" help:"Serve this machine's models only."`
-	Router routerCommand `cmd:"" group:"Run" help:"Ask the pool only."`
-	Status statusCommand `cmd:"" group:"Run" help:"What runs here, and how it does."`
-	Stop   stopCommand   `cmd:"" group:"Run" help:"Stop what runs here, after its answers are finished."`
+	Worker  workerCommand  `cmd:"" group:"Run" help:"Serve this machine's models only."`
+	Router  routerCommand  `cmd:"" group:"Run" help:"Ask the pool only."`
+	Tracker trackerCommand `cmd:"" group:"Run" help:"A directory where workers and routers find each other."`
+	Status  statusCommand  `cmd:"" group:"Run" help:"What runs here, and how it does."`
+	Stop    stopCommand    `cmd:"" group:"Run" help:"Stop what runs here, after its answers are finished."`
 
 	Keygen     keygenCommand     `cmd:"" group:"Set up" help:"Make this machine's key pair."`
 	Config     configCommand     `cmd:"" group:"Set up" help:"Print every setting and where its value comes from."`

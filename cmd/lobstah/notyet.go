@@ -16,7 +16,6 @@ type missing struct {
 }
 
 var missings = []missing{
-	{"tracker", "", "the tracker", "machines are added by hand: lobstah peers add PUBKEY URL"},
 	{"peers sync", "", "asking a tracker for peers", "add them by hand: lobstah peers add PUBKEY URL"},
 	{"peers gossip-nostr", "", "finding peers over Nostr", "add them by hand: lobstah peers add PUBKEY URL"},
 	{"balance", "--network", "collecting other people's receipts from relays", "lobstah balance shows this machine's own ledger"},

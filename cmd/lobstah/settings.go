@@ -27,6 +27,7 @@ type settings struct {
 	Serving servingSettings `embed:""`
 	Engines engineSettings  `embed:""`
 	Process processSettings `embed:""`
+	Tracker trackerSettings `embed:"" prefix:"tracker-"`
 }
 
 type routerAddress struct {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,6 +115,7 @@ func fill(b *testing.B, tracker *Tracker, c *clock) {
 // fullTracker makes a tracker that lists a crowd, as it is configured by default.
 func fullTracker(b *testing.B) (*Tracker, *clock) {
 	b.Helper()
+	debug.SetMemoryLimit(MemoryLimit) // as the program does
 	c := newClock()
 	tracker := New(Config{Store: NewMemory(c.now), Now: c.now})
 	fill(b, tracker, c)

@@ -79,6 +79,7 @@ func (t *Tracker) serveStream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
 	s := &stream{t: t, q: q, control: http.NewResponseController(w), w: w}
+	_ = s.control.SetReadDeadline(time.Time{}) // it would end the stream
 	s.run(r.Context(), r.Header.Get("Last-Event-ID"))
 }
 

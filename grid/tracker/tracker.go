@@ -86,7 +86,13 @@ const (
 	readAtATime   = 64 << 10
 	probeMemory   = 10 * time.Minute
 	probePatience = 5 * time.Second
+	readLimit     = 15 * time.Second
+	answerLimit   = 2 * time.Minute
 )
+
+// MemoryLimit is what a process that serves 100,000 peers should tell
+// [runtime/debug.SetMemoryLimit]: more is garbage that was not collected yet.
+const MemoryLimit = 272 << 20
 
 // New makes a tracker from c. It lists what its store has once [Tracker.Run]
 // runs.
@@ -221,6 +227,7 @@ func (t *Tracker) take(r Record) {
 
 // ServeHTTP answers all routes of a tracker.
 func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	limitTime(w)
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch path := r.URL.Path; {
 	case path == "/announce" && r.Method == http.MethodPost:
@@ -243,6 +250,14 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		send(w, []byte("404 Not Found"))
 	}
+}
+
+// limitTime ends requests that trickle in and answers that nobody takes. A
+// connection that knows no deadlines has other ways to end.
+func limitTime(w http.ResponseWriter) {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(readLimit))
+	_ = control.SetWriteDeadline(time.Now().Add(answerLimit))
 }
 
 // serveRoot answers programs as the original does, and browsers with a page.
