@@ -5,7 +5,7 @@
 //
 //	go run ./bench                 everything
 //	go run ./bench -quick          a tenth of the work, to see that it runs
-//	go run ./bench -only ledger    one part: router, ledger or start
+//	go run ./bench -only ledger    one part: router, ledger, start or lobster
 //
 // It starts itself again in other roles (upstream, floor, router …), so that CPU
 // and memory belong to one part each; Linux's /proc tells them. Nothing imports
@@ -44,7 +44,7 @@ func main() {
 	role := flag.String("role", "", "run as upstream, worker, floor, router or receipts (bench itself uses it)")
 	upstream := flag.String("upstream", "", "host:port of the upstream, for the roles")
 	quick := flag.Bool("quick", false, "a tenth of the work")
-	only := flag.String("only", "", "measure one part alone: router, ledger or start")
+	only := flag.String("only", "", "measure one part alone: router, ledger, start or lobster")
 	flag.Parse()
 	var err error
 	switch p := full; {
@@ -65,7 +65,7 @@ func measure(ctx context.Context, p plan, only string) error {
 	parts := []struct {
 		name string
 		run  func(context.Context, plan) error
-	}{{"router", measureRouter}, {"ledger", measureLedger}, {"start", measureStart}}
+	}{{"router", measureRouter}, {"ledger", measureLedger}, {"start", measureStart}, {"lobster", measureLobster}}
 	for _, part := range parts {
 		if only != "" && only != part.name {
 			continue
