@@ -16,6 +16,7 @@ import (
 
 	"lobstah/grid/engine"
 	"lobstah/key"
+	"lobstah/openai"
 	"lobstah/receipt"
 )
 
@@ -113,6 +114,34 @@ func TestLastReceiptsAreLogged(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), `"envelope":"{\"receipt\":{`) {
 		t.Errorf("log: %s", log.String())
+	}
+}
+
+// What an engine says goes to the client, and not into the log: it may quote
+// the request, or be its answer.
+func TestEnginesAreNotQuotedInTheLog(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(context.Context, engine.Call) (*engine.Answer, error){
+		"failure": func(context.Context, engine.Call) (*engine.Answer, error) {
+			return nil, openai.ParseError(500, []byte(`{"error":{"message":"cannot read secret"}}`))
+		},
+		"no JSON": func(context.Context, engine.Call) (*engine.Answer, error) {
+			return answer("application/json", strings.NewReader("a secret")), nil
+		},
+		"unreachable": func(context.Context, engine.Call) (*engine.Answer, error) { return nil, errors.New("no route") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log syncBuffer
+			w := newTestWorker(&fakeEngine{do: do}, &fakeLedger{}, func(c *Config) { c.Logger = log.logger() })
+			got := throughHandler(t, w, chatPath, []byte(chatBody), "application/json", "", "")
+			if got.status != 502 || strings.Contains(log.String(), "secret") {
+				t.Errorf("%d %s, logged as %s", got.status, got.body, log.String())
+			}
+			if told := strings.Contains(log.String(), "no route"); told != (name == "unreachable") {
+				t.Errorf("logged as %s", log.String())
+			}
+		})
 	}
 }
 

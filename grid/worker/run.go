@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"time"
 
 	"lobstah/grid"
@@ -136,11 +137,15 @@ func (j *job) fail(e *openai.Error) {
 		return
 	}
 	j.outcome = cmp.Or(e.Code, e.Type)
-	if !j.theirs || e.Status >= http.StatusInternalServerError {
-		j.fault = e.Message // an engine that refuses a request may quote it
+	if !j.theirs || slices.Contains(ourWords, e.Code) {
+		j.fault = e.Message // an engine may quote the request, or its own answer
 	}
 	j.reply.fail(e)
 }
+
+// ourWords are the codes of failures that we tell of the engine ourselves, so
+// that they may be logged.
+var ourWords = []string{"engine_failed", "engine_unreachable", "malformed_event", "unfinished_answer"}
 
 // faultOf says what the client is told of err, which came from the engine or
 // from the end of the job's context. Nil means that the client left.
