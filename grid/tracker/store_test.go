@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func openFile(t *testing.T, path string) *tracker.File {
 // store has.
 func run(t *testing.T, store tracker.Store) *tracker.Tracker {
 	t.Helper()
-	tr := tracker.New(tracker.Config{Store: store})
+	tr := tracker.New(tracker.Config{Store: store, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tr.Run(ctx) }()

@@ -19,6 +19,7 @@ function plot(values, top, what) {
   const svg = document.createElementNS(space, "svg");
   svg.setAttribute("viewBox", `0 0 ${values.length * width} ${height}`);
   svg.setAttribute("class", "plot");
+  svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   const title = document.createElementNS(space, "title");
   title.textContent = what;
@@ -83,7 +84,8 @@ function peerItem(peer, now) {
   const key = element("code", "key", offer.pubkey.slice(0, 16) + "…");
   key.title = offer.pubkey;
   const seen = peer.load.filter((n) => n !== null);
-  const last = seen.length ? seen[seen.length - 1] : 0;
+  // Who does not tell how many it takes at a time tells no load.
+  const last = offer.concurrency && seen.length ? `${seen[seen.length - 1]} % busy` : "load not told";
   const models = (offer.models || []).map((name) => modelLine(name, facts.get(name)));
   const ways = (offer.reachableThrough || []).map((way) => element("span", "fact", `through ${way}`));
   return element("li", "peer",
@@ -94,7 +96,7 @@ function peerItem(peer, now) {
       offer.concurrency ? element("span", "fact", `${offer.concurrency} at a time`) : null,
       price(offer.price),
       element("span", "age", `announced ${age(now - offer.announcedAt)}`)),
-    element("div", "load", plot(peer.load, 100, `load over the last day, now ${last} %`), element("span", "", `${last} % busy`)),
+    element("div", "load", plot(peer.load, 100, `load over the last day: ${last}`), element("span", "", last)),
     models.length ? element("ul", "offers", ...models) : element("p", "none", "It names no models."));
 }
 
