@@ -102,8 +102,28 @@ func (o *Offer) Status(now time.Time) Status {
 // that it covers. Get one from [Sign] or [Open].
 type Signed struct {
 	Offer
-	statement []byte // canonical text of the announcement value, unknown members included
-	signature [64]byte
+	envelope []byte // canonical, unknown members included
+}
+
+// The parts of an envelope's text.
+const (
+	head      = `{"announcement":`
+	between   = `,"signature":"`
+	end       = `"}`
+	tailBytes = len(between) + 2*64 + len(end)
+)
+
+// statement is what is signed: the canonical text of the announcement value.
+func (s *Signed) statement() []byte { return s.envelope[len(head) : len(s.envelope)-tailBytes] }
+
+// seal writes an envelope around what appends the statement.
+func seal(size int, statement func([]byte) []byte, sign func(statement []byte) [64]byte) []byte {
+	out := append(make([]byte, 0, size), head...)
+	out = statement(out)
+	signature := sign(out[len(head):])
+	out = append(out, between...)
+	out = hex.AppendEncode(out, signature[:])
+	return append(out, end...)
 }
 
 // Sign makes the worker's announcement. It fails when o is not one that [Open]
@@ -112,18 +132,18 @@ func Sign(pair key.Pair, o Offer) (*Signed, error) {
 	if o.ID != pair.ID() {
 		return nil, fmt.Errorf("sign an announcement: it names %s, the key is %s", o.ID, pair.ID())
 	}
-	statement := canonical.Append(nil, o.tree())
 	// Reading it back gives the offer as others will see it (milliseconds).
-	tree, err := canonical.Parse(statement)
+	tree, err := canonical.Parse(canonical.Append(nil, o.tree()))
 	if err != nil {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
-	s := &Signed{statement: statement}
+	s := &Signed{}
 	if s.Offer, err = parseFields(tree); err != nil {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
-	s.signature = [64]byte(pair.Sign(statement))
-	if n := len(s.Envelope()); n > MaxBytes {
+	s.envelope = seal(0, func(dst []byte) []byte { return canonical.Append(dst, tree) },
+		func(statement []byte) [64]byte { return [64]byte(pair.Sign(statement)) })
+	if n := len(s.envelope); n > MaxBytes {
 		return nil, fmt.Errorf("sign an announcement: the envelope takes %d bytes, %d at most are allowed; announce fewer models or facts", n, MaxBytes)
 	}
 	return s, nil
@@ -157,8 +177,9 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Signed{statement: canonical.Append(make([]byte, 0, len(envelope)), body), signature: signature}
-	if !id.Verify(s.statement, s.signature[:]) {
+	s := &Signed{}
+	s.envelope = seal(len(envelope), func(dst []byte) []byte { return canonical.Append(dst, body) }, func([]byte) [64]byte { return signature })
+	if !id.Verify(s.statement(), signature[:]) {
 		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, id)
 	}
 	if s.Offer, err = parseFields(body); err != nil {
@@ -174,16 +195,9 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 }
 
 // Envelope returns the canonical JSON {"announcement":{…},"signature":"…"}. It
-// is the same for every form in which the envelope may have come.
-func (s *Signed) Envelope() []byte {
-	const open, between = `{"announcement":`, `,"signature":"`
-	out := make([]byte, 0, len(open)+len(s.statement)+len(between)+2*len(s.signature)+len(`"}`))
-	out = append(out, open...)
-	out = append(out, s.statement...)
-	out = append(out, between...)
-	out = hex.AppendEncode(out, s.signature[:])
-	return append(out, `"}`...)
-}
+// is the same for every form in which the envelope may have come. The caller
+// must not change it.
+func (s *Signed) Envelope() []byte { return s.envelope }
 
 // parts splits an envelope into the announcement value and the signature.
 func parts(tree any) (canonical.Object, [64]byte, error) {

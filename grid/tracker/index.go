@@ -298,6 +298,7 @@ func (ix *index) prune(now time.Time) {
 func (ix *index) posting(name string) *posting {
 	p := ix.byName[name]
 	if p == nil {
+		name = strings.Clone(name) // it is a part of a whole announcement
 		p = &posting{name: name, folded: strings.ToLower(name), at: len(ix.models)}
 		ix.byName[name] = p
 		ix.models = append(ix.models, p)

@@ -15,7 +15,7 @@ func Parse(src []byte) (any, error) {
 	if len(src) > MaxBytes {
 		return nil, ErrTooLarge
 	}
-	p := parser{src: src}
+	p := parser{src: src, copy: string(src)}
 	v, err := p.value(0)
 	if err != nil {
 		return nil, err
@@ -27,8 +27,9 @@ func Parse(src []byte) (any, error) {
 }
 
 type parser struct {
-	src []byte
-	pos int
+	src  []byte
+	copy string // of src; most texts of the tree are parts of it
+	pos  int
 }
 
 func (p *parser) errorf(format string, args ...any) error {
@@ -203,7 +204,7 @@ func (p *parser) number() (any, error) {
 			return nil, p.errorf("expected a digit in the exponent")
 		}
 	}
-	f, err := strconv.ParseFloat(string(p.src[start:p.pos]), 64)
+	f, err := strconv.ParseFloat(p.copy[start:p.pos], 64)
 	if err != nil {
 		return nil, p.errorf("number does not fit a double")
 	}
@@ -233,7 +234,7 @@ func plainRun[T string | []byte](s T) int {
 func (p *parser) text() (string, error) {
 	p.pos++
 	if n := plainRun(p.src[p.pos:]); p.pos+n < len(p.src) && p.src[p.pos+n] == '"' {
-		s := string(p.src[p.pos : p.pos+n])
+		s := p.copy[p.pos : p.pos+n]
 		p.pos += n + 1
 		return s, nil
 	}
