@@ -155,8 +155,8 @@ func (x *exchange) note(a *attempt, o *outcome) {
 	case gone:
 		p.health.released()
 	}
-	if o.kind == refused || o.kind == failed {
-		p.poke() // it is not as we thought
+	if o.kind != answered && o.kind != passed {
+		p.poke() // it is not as we thought, or owes a receipt
 	}
 	level := slog.LevelInfo
 	if o.kind == failed || o.kind == broken {

@@ -130,6 +130,7 @@ func TestAllRefuseGivesTheSmallestRetryAfterAndTheReasons(t *testing.T) {
 		{"one full", status(503, `{"error":{"message":"A"}}`, "Retry-After", "9"), status(429, `{"error":{"message":"B"}}`), 429, "9"},
 		{"both drain", status(503, `{"error":{"message":"A"}}`, "Retry-After", "2"), status(503, `{"error":{"message":"B"}}`, "Retry-After", "3"), 503, "2"},
 		{"no credit, not allowed", status(402, `{"error":{"message":"A"}}`), status(403, `{"error":{"message":"B"}}`), 503, ""},
+		{"nobody has it", status(404, `{"error":{"message":"A"}}`), status(404, `{"error":{"message":"B"}}`), 404, ""},
 		{"a date", status(429, `{"error":{"message":"A"}}`, "Retry-After", "Sat, 01 Jan 2000 00:01:00 GMT"), status(429, `{"error":{"message":"B"}}`), 429, "30"},
 		{"one fails", boom, status(429, `{"error":{"message":"B"}}`, "Retry-After", "4"), 502, ""},
 	} {

@@ -18,6 +18,7 @@ const (
 	pendingMemory = 24 * time.Hour
 	receiptPages  = 10 // in one pull
 	maxPageBytes  = 4 << 20
+	lastPull      = 2 * time.Second // before the router stops
 )
 
 // pending remembers requests whose receipt did not come with the answer:
@@ -101,8 +102,21 @@ func (p *pending) anyOf(worker key.ID) bool {
 	return p.workers[worker] > 0
 }
 
-// pull fetches receipts that did not come in time, if there are any. It belongs
-// to the peer's poller.
+// pullRest asks every peer that owes receipts for them, since a restart forgets
+// which they were.
+func (rt *Router) pullRest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastPull)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, p := range rt.roster.current.Load().peers {
+		if !p.health.lost() && rt.pending.anyOf(p.ID) {
+			wg.Go(func() { rt.pull(ctx, p) })
+		}
+	}
+	wg.Wait()
+}
+
+// pull fetches receipts that did not come in time, if there are any.
 func (rt *Router) pull(ctx context.Context, p *peer) {
 	f := p.facts.Load()
 	if rt.Ledger == nil || f == nil || !f.Signs {

@@ -243,7 +243,8 @@ func (rt *Router) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Drain refuses new requests and waits for the running ones and their receipts.
+// Drain refuses new requests and waits for the running ones and their receipts,
+// asking the peers once for those that are still to come. Run has to run.
 func (rt *Router) Drain(ctx context.Context) error {
 	rt.mu.Lock()
 	if !rt.draining {
@@ -258,6 +259,7 @@ func (rt *Router) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	rt.pullRest(ctx)
 	return rt.settler.flush(ctx)
 }
 

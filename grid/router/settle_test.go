@@ -356,3 +356,38 @@ func TestPendingIsBounded(t *testing.T) {
 		t.Error("one expectation was taken twice")
 	}
 }
+
+// A stream that was left a moment before the router stops has its receipt all
+// the same.
+func TestDrainPullsTheReceiptsThatAreStillToCome(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		f := w.workers[0]
+		f.change(func() { f.capacity.Signs = true })
+		w.repoll()
+		var signed *receipt.Signed
+		f.change(func() {
+			f.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
+				stall(data(chunk1))(rw, r, true)
+				signed = f.receiptFor(r, body, streamHash(chunk1))
+			}
+			f.receipts = func(rw http.ResponseWriter, r *http.Request) {
+				fmt.Fprintf(rw, `{"receipts":[%s],"next":1}`, signed.Envelope())
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			synctest.Wait()
+			cancel()
+		}()
+		w.do(ctx, http.MethodPost, "/v1/chat/completions", askStream)
+		synctest.Wait()
+		start := time.Now()
+		if err := w.rt.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if kept := len(w.ledger.kept()); kept != 1 || time.Since(start) > lastPull {
+			t.Errorf("kept %d after %s, want the receipt at once\n%s", kept, time.Since(start), w.log)
+		}
+	})
+}

@@ -94,12 +94,13 @@ func timeIsUp(limit time.Duration, failures []failure) *openai.Error {
 // allFailed sums up attempts that all came to nothing.
 func allFailed(failures []failure, hint string) *openai.Error {
 	e := &openai.Error{Status: http.StatusBadGateway, Type: "all_peers_failed", Extra: attempts(failures)}
-	allRefused, status := true, http.StatusServiceUnavailable
+	allRefused, allLack, status := true, true, http.StatusServiceUnavailable
 	var reasons []string
 	for _, f := range failures {
 		if f.kind != refused {
 			allRefused = false
 		}
+		allLack = allLack && f.status == http.StatusNotFound
 		if f.status == http.StatusTooManyRequests {
 			status = http.StatusTooManyRequests
 		}
@@ -107,6 +108,9 @@ func allFailed(failures []failure, hint string) *openai.Error {
 			e.RetryAfter = f.retryAfter
 		}
 		reasons = append(reasons, f.peer.Name()+": "+quote(f.err.Error()))
+	}
+	if allLack { // an engine without embeddings, say: asking again is of no use
+		status = http.StatusNotFound
 	}
 	if allRefused {
 		e.Status, e.Type = status, "all_peers_refused"
