@@ -70,12 +70,17 @@ func (d *Dialer) Dial(ctx context.Context, address string, pin key.ID) (*Link, e
 
 func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link, error) {
 	outer := outerCheck{host: u.Hostname(), roots: d.Roots}
-	ws, err := d.upgrade(timed, u, &outer)
+	var cork *corked
+	ws, err := d.upgrade(timed, u, &outer, func(conn net.Conn) net.Conn {
+		cork = &corked{Conn: conn}
+		return cork
+	})
 	if err != nil {
 		return nil, err
 	}
 	// The socket outlives the handshake's time; the link's Run ends it.
-	s := newSocket(context.WithoutCancel(ctx), ws, addressOf(u))
+	s := newSocket(context.WithoutCancel(ctx), ws, address(u.Host))
+	s.cork = cork
 	e, err := d.Identity.dialHandshake(timed, s, d.admit(pin), func(key.ID) error {
 		if pin.IsZero() && !outer.valid && !d.strong() {
 			return ErrUnproven
@@ -89,11 +94,19 @@ func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link
 	return newLink(e, s, true, orHeartbeat(d.Heartbeat))
 }
 
-func addressOf(u *url.URL) net.Addr { return address(u.Host) }
-
-func (d *Dialer) upgrade(ctx context.Context, u *url.URL, outer *outerCheck) (*websocket.Conn, error) {
+func (d *Dialer) upgrade(ctx context.Context, u *url.URL, outer *outerCheck, wrap func(net.Conn) net.Conn) (*websocket.Conn, error) {
+	dial := d.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 	transport := &http.Transport{
-		DialContext:         d.DialContext,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return wrap(conn), nil
+		},
 		Proxy:               http.ProxyFromEnvironment,
 		TLSHandshakeTimeout: handshakeTime,
 		DisableKeepAlives:   true,

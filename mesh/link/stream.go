@@ -29,6 +29,10 @@ type socket struct {
 	cancel context.CancelFunc
 	remote net.Addr
 
+	cork *corked // below ws; nil on the accepting side
+
+	writing sync.Mutex // held while a message is written
+
 	reader   io.Reader // of the message that is being read; owned by Read
 	proven   atomic.Bool
 	bytes    int // read before it was proven; owned by Read
@@ -85,11 +89,52 @@ func (s *socket) nextMessage() error {
 	return nil
 }
 
+// Write sends p as one message. TLS writes a record at a time, from several
+// goroutines when it has an alert to tell.
 func (s *socket) Write(p []byte) (int, error) {
-	if err := s.ws.Write(s.ctx, websocket.MessageBinary, p); err != nil {
-		return 0, err
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.cork == nil {
+		return len(p), s.ws.Write(s.ctx, websocket.MessageBinary, p)
 	}
-	return len(p), nil
+	s.cork.hold()
+	return len(p), errors.Join(s.ws.Write(s.ctx, websocket.MessageBinary, p), s.cork.release())
+}
+
+// corked is a dialled connection below a WebSocket, whose masked messages come in
+// pieces of 4 KiB: held back, a message goes out in one write.
+type corked struct {
+	net.Conn
+	mu   sync.Mutex
+	held bool   // guarded by mu
+	buf  []byte // guarded by mu
+}
+
+func (c *corked) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = true
+}
+
+func (c *corked) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held {
+		c.buf = append(c.buf, p...)
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *corked) release() (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = false
+	if len(c.buf) > 0 {
+		_, err = c.Conn.Write(c.buf)
+		c.buf = c.buf[:0]
+	}
+	return err
 }
 
 // Close hangs up at once.
