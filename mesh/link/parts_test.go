@@ -294,3 +294,26 @@ func FuzzFrames(f *testing.F) {
 type nopCloser struct{ io.ReadWriter }
 
 func (nopCloser) Close() error { return nil }
+
+func TestFramesThatAreNotAllowed(t *testing.T) {
+	t.Parallel()
+	header := func(kind byte, length uint32) []byte {
+		return binary.BigEndian.AppendUint32([]byte{0, kind, 0, 1, 0, 0, 0, 1}, length)
+	}
+	for name, test := range map[string]struct {
+		data []byte
+		ok   bool
+	}{
+		"data":          {append(header(frameData, 2), "hi"...), true},
+		"window update": {header(1, 1<<30), true}, // its length is no length
+		"ping":          {header(framePing, 0), false},
+		"ping in data":  {append(header(frameData, 12), header(framePing, 0)...), true},
+		"long data":     {header(frameData, streamWindow+1), false},
+	} {
+		guarded := &frames{ReadWriteCloser: nopCloser{bytes.NewBuffer(test.data)}}
+		got, err := io.ReadAll(guarded)
+		if test.ok != (err == nil) || test.ok && !bytes.Equal(got, test.data) {
+			t.Errorf("%s: read %x, %v; allowed should be %v", name, got, err, test.ok)
+		}
+	}
+}
