@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -259,9 +260,19 @@ func TestLedgerLimitReadsAsTheOriginal(t *testing.T) {
 	}
 }
 
-func TestOpenClawRequestPassesByteForByte(t *testing.T) {
+func TestOpenClawRequestsPassByteForByte(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile("testdata/openclaw-tool-result.json")
+	files, err := filepath.Glob("testdata/openclaw-*.json")
+	if err != nil || len(files) != 5 {
+		t.Fatalf("%d recordings: %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) { openClawRequest(t, file) })
+	}
+}
+
+func openClawRequest(t *testing.T, file string) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,10 +283,14 @@ func TestOpenClawRequestPassesByteForByte(t *testing.T) {
 	if err := json.Unmarshal(raw, &turn); err != nil {
 		t.Fatal(err)
 	}
+	var asked struct{ Model string }
+	if err := json.Unmarshal(turn.Body, &asked); err != nil {
+		t.Fatal(err)
+	}
 	inWorld(t, 1, func(c *Config) {}, func(t *testing.T, w *world) {
 		var seen []byte
 		w.workers[0].change(func() {
-			w.workers[0].capacity.Models = []string{"tiny-1"}
+			w.workers[0].capacity.Models = []string{asked.Model}
 			w.workers[0].answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
 				seen = body
 				text(goodStream, "")(rw, r, true)
