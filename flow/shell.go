@@ -44,6 +44,7 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 	if pauses.TTL, err = state.TTLFrom(get); err != nil {
 		return nil, err
 	}
+	pauses.LongIDs = vars["LOBSTER_LONG_IDS"] == "1"
 	cwd, err := os.Getwd()
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 const approvalAttempts = 16
 
 var (
-	approvalFile = regexp.MustCompile(`^approval_([0-9a-f]{8})\.json$`)
+	approvalFile = regexp.MustCompile(`^approval_([0-9a-f]{8}(?:[0-9a-f]{8})?)\.json$`)
 	pauseFile    = regexp.MustCompile(`^((?:pipeline_resume_|workflow[_-]resume_)[0-9a-f-]{36})\.json$`)
 )
 
@@ -36,8 +36,12 @@ func (e UnknownApprovalError) Error() string {
 // without them.
 func (s *Store) createApproval(key string) string {
 	doc := []byte(`{"stateKey":"` + key + `","createdAt":"` + stamp(s.now()) + "\"}\n")
+	size := 4
+	if s.LongIDs {
+		size = 8
+	}
 	for range approvalAttempts {
-		b, err := s.random(4)
+		b, err := s.random(size)
 		if err != nil {
 			return ""
 		}
@@ -54,6 +58,7 @@ func (s *Store) createApproval(key string) string {
 }
 
 // ApprovalKey finds the pause that a short id leads to. Characters that no id has are ignored, as people paste ids with quotes and dashes.
+// After too many wrong ones every id is refused for a while, so that nobody finds one by trying.
 func (s *Store) ApprovalKey(id string) (string, error) {
 	clean := strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' || r >= 'a' && r <= 'f' {
@@ -61,12 +66,15 @@ func (s *Store) ApprovalKey(id string) (string, error) {
 		}
 		return -1
 	}, id)
-	if len(clean) != 8 {
+	if len(clean) != 8 && len(clean) != 16 {
 		return "", UnknownApprovalError{id}
+	}
+	if err := s.mayGuess(); err != nil {
+		return "", err
 	}
 	entry, err := s.readApproval(clean)
 	if err != nil || !IsPauseKey(entry.StateKey) {
-		return "", UnknownApprovalError{id}
+		return "", errors.Join(UnknownApprovalError{id}, s.countGuess())
 	}
 	return entry.StateKey, nil
 }

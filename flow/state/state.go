@@ -10,8 +10,9 @@
 //
 //	<dir>/<key>.json                     a document, pretty JSON with a final newline, mode 0600
 //	<dir>/<key>.json.lock/owner          a lock, "<pid>:<process start>:<nonce>"
-//	<dir>/approval_<8 hex>.json          {"stateKey":...,"createdAt":...}
+//	<dir>/approval_<8 or 16 hex>.json    {"stateKey":...,"createdAt":...}
 //	<dir>/(pipeline|workflow)_resume_<uuid>.json
+//	<dir>.guard/                         what only we know: guard.go
 //
 // Keys and tokens are hostile: pipelines choose keys, strangers may hold tokens. A pipeline's key can never name a pause or an approval
 // id, and a token can never name a pipeline's key. Writes are atomic (temporary file, fsync, rename, fsync of the directory). A Store is
@@ -49,6 +50,8 @@ type Store struct {
 	Random io.Reader
 	// TTL is the age, by modification time, at which pauses, markers and approval ids are dead. Zero means DefaultTTL, below zero never.
 	TTL time.Duration
+	// LongIDs makes approval ids of 64 bits, which nobody guesses, instead of 32, which a person can read out.
+	LongIDs bool
 
 	dir string
 }
@@ -125,6 +128,9 @@ func (s *Store) Update(ctx context.Context, key string, change func(before []byt
 		return err
 	}
 	return s.locked(ctx, path, func() error {
+		if err := s.own(path, key); err != nil {
+			return err
+		}
 		before, err := readFile(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -138,15 +144,21 @@ func (s *Store) Update(ctx context.Context, key string, change func(before []byt
 }
 
 // FilePath is the file of a pipeline's key, for callers that write it as part of a [WriteAll].
-func (s *Store) FilePath(key string) (string, error) { return s.userPath(key) }
+func (s *Store) FilePath(key string) (string, error) {
+	path, err := s.userPath(key)
+	if err != nil {
+		return "", err
+	}
+	return path, s.own(path, key)
+}
 
 var (
 	unsafeRun = regexp.MustCompile(`[^a-z0-9._-]+`)
 	blankRun  = regexp.MustCompile(`_+`)
-	reserved  = regexp.MustCompile(`^(?:(?:pipeline|workflow)[_-]resume_.*|approval_[0-9a-f]{8})\.json$`)
+	reserved  = regexp.MustCompile(`^(?:(?:pipeline|workflow)[_-]resume_.*|approval_[0-9a-f]{8}(?:[0-9a-f]{8})?)\.json$`)
 )
 
-// fileName is the name that a key has on disk. Different keys may share one; that is the layout we keep.
+// fileName is the name that a key has on disk. Different keys may share one; that is the layout we keep, and [Store.own] parts them.
 func fileName(key string) (string, error) {
 	safe := unsafeRun.ReplaceAllString(strings.ToLower(key), "_")
 	safe = strings.Trim(blankRun.ReplaceAllString(safe, "_"), "_")

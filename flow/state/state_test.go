@@ -525,3 +525,76 @@ func TestConfirmCompletesWhatAKillInterrupted(t *testing.T) {
 		t.Errorf("a document that names something else: %v", err)
 	}
 }
+
+func TestTwoKeysOfOneFileAreParted(t *testing.T) {
+	t.Parallel()
+	store := Open(filepath.Join(t.TempDir(), "state"))
+	ctx := t.Context()
+	if err := store.Set(ctx, "Inbox/A", []byte("1\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Set(ctx, "inbox a", []byte("2\n")); err == nil || !strings.Contains(err.Error(), `"Inbox/A"`) {
+		t.Errorf("a second key of the same file: got %v, want a refusal that names the first", err)
+	}
+	if _, err := store.FilePath("inbox_a"); err == nil {
+		t.Error("FilePath handed out another key's file")
+	}
+	if doc, _, err := store.Get(ctx, "Inbox/A"); err != nil || string(doc) != "1\n" {
+		t.Errorf("the first key holds %q, %v", doc, err)
+	}
+	if err := store.Set(ctx, "Inbox/A", []byte("3\n")); err != nil {
+		t.Errorf("the owner may write again: %v", err)
+	}
+	if err := os.Remove(filepath.Join(store.Path(), "inbox_a.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Set(ctx, "inbox_a", []byte("4\n")); err != nil {
+		t.Errorf("a file that is gone belongs to nobody: %v", err)
+	}
+	entries, err := os.ReadDir(store.Path())
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the state directory holds %v, %v, want the document alone", entries, err)
+	}
+}
+
+func TestAFileOfTheOriginalIsAdopted(t *testing.T) {
+	t.Parallel()
+	store := Open(filepath.Join(t.TempDir(), "state"))
+	if err := store.Create(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(store.Path(), "a_b.json"), []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Set(t.Context(), "A/B", []byte("2\n")); err != nil {
+		t.Errorf("nobody's file: %v", err)
+	}
+	if err := store.Set(t.Context(), "a_b", []byte("3\n")); err == nil {
+		t.Error("it belongs to A/B now")
+	}
+}
+
+func TestWrongApprovalIDsLockIDsForAWhile(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	store := Open(filepath.Join(t.TempDir(), "state"))
+	store.Now, store.LongIDs = func() time.Time { return now }, true
+	p, err := store.SavePause(t.Context(), Workflow, []byte("{}\n"), true)
+	if err != nil || len(p.ApprovalID) != 16 {
+		t.Fatalf("a long id: got %q, %v", p.ApprovalID, err)
+	}
+	for range maxGuesses {
+		if _, err := store.ApprovalKey("00000000"); !strings.Contains(err.Error(), "not found or expired") {
+			t.Fatalf("a wrong id: got %v", err)
+		}
+	}
+	if _, err := store.ApprovalKey(p.ApprovalID); err == nil {
+		t.Error("ids still work after too many wrong ones")
+	} else if _, ok := errors.AsType[GuessError](err); !ok {
+		t.Errorf("got %v, want a GuessError", err)
+	}
+	now = now.Add(guessWindow + time.Minute)
+	if key, err := store.ApprovalKey(p.ApprovalID); err != nil || key != p.Key {
+		t.Errorf("after a while: got %q, %v, want %q", key, err, p.Key)
+	}
+}
