@@ -32,6 +32,7 @@ var arrows = []arrow{
 	{"ledger/...", []string{"ledger/...", "receipt", "key", "internal/..."}, "the ledger keeps receipts and knows no network"},
 	{"grid", []string{"key", "receipt"}, "the vocabulary of the grid"},
 	{"grid/announce", []string{"grid", "key", "internal/..."}, "the signed statements of discovery are vocabulary, as receipts are"},
+	{"grid/tracker/trackertest", []string{"grid/tracker", "key"}, "the suite of a tracker's stores knows the tracker alone"},
 	{"grid/tracker/...", []string{"grid", "grid/announce", "key", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/engine/...", []string{"openai", "grid", "grid/engine/...", "internal/..."}, "engines know neither worker nor router"},
 	{"grid/channel", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -103,7 +104,11 @@ func (t *Tracker) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 		reject(w, why)
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		send(w, fmt.Appendf(nil, `{"ok":true,"pubkey":%q,"ttlSeconds":%d,"registeredCount":%d}`, s.ID.String(), s.Lifetime()/time.Second, listed))
+		body := append(make([]byte, 0, 160), `{"ok":true,"pubkey":"`...)
+		body = append(body, s.ID.String()...)
+		body = strconv.AppendInt(append(body, `","ttlSeconds":`...), int64(s.Lifetime()/time.Second), 10)
+		body = strconv.AppendInt(append(body, `,"registeredCount":`...), int64(listed), 10)
+		send(w, append(body, '}'))
 	}
 }
 

@@ -223,19 +223,16 @@ func TestExpiryIsTold(t *testing.T) {
 		mustAnnounce(t, tracker, 1, o)
 		w := httptest.NewRecorder()
 		all.Go(func() { tracker.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/peers/stream", nil)) })
-		time.Sleep(o.TTL - time.Second)
-		synctest.Wait()
-		before := w.Body.String()
-		time.Sleep(3 * time.Second)
+		time.Sleep(o.TTL + 3*time.Second)
 		synctest.Wait()
 		cancel()
 		all.Wait()
-		told := strings.TrimPrefix(w.Body.String(), before)
-		if strings.Contains(before, "event: gone") || !strings.Contains(told, fmt.Sprintf(`{"pubkey":%q,"reason":"expired"}`, pair(1).ID())) {
-			t.Errorf("before the end %q, after it %q", before, told)
+		before, _, told := strings.Cut(w.Body.String(), fmt.Sprintf("event: gone\ndata: {\"pubkey\":%q,\"reason\":\"expired\"}\n\n", pair(1).ID()))
+		if !told {
+			t.Fatalf("the end was not told: %q", before)
 		}
-		if beats := strings.Count(before, "\n: \n"); beats < 15 {
-			t.Errorf("%d beats in five minutes of silence", beats)
+		if beats := strings.Count(before, "\n: \n"); beats < 19 || beats > 20 {
+			t.Errorf("%d beats before the end; want one each 15 s of five minutes", beats)
 		}
 	})
 }
