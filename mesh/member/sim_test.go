@@ -270,9 +270,11 @@ func (n *node) saw(change Change, of *node) int {
 	}))
 }
 
+var raceDetector bool // set when the test was built with it
+
 // meshSize is that of the large simulations.
 func meshSize() int {
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		return 60
 	}
 	return 300

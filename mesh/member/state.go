@@ -50,7 +50,7 @@ const (
 	publishEvery = 500 * time.Millisecond // own record, at most
 	remeasure    = time.Minute            // publish a changed round-trip time, at most
 	flushEvery   = 100 * time.Millisecond
-	searchEvery  = 50 * time.Millisecond
+	searchEvery  = 100 * time.Millisecond
 	quiet        = time.Second // without changes, then neighbours compare summaries
 	checks       = 3           // after a change
 	compareEvery = 30 * time.Second
