@@ -168,13 +168,14 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	if worker != "" {
 		source.self = &grid.Peer{ID: p.id.ID(), URL: worker, Label: ownName, Origin: grid.FromSelf}
 	}
-	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, Warn: func(peer grid.Peer) {
+	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, ConnectTimeout: s.Timeout.Connect, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
 	}}
 	r, err := router.New(router.Config{
 		Identity: p.id.Pair, Peers: source, RoundTripper: transport.RoundTripper, Ledger: routerBook{p.book},
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
-		Logger: p.log.With("part", "router"),
+		Timeouts: router.Timeouts{FirstByte: s.Timeout.FirstByte, Idle: s.Timeout.Idle, Answer: s.Timeout.Answer, Total: s.Timeout.Total},
+		Logger:   p.log.With("part", "router"),
 	})
 	if err != nil {
 		return "", err

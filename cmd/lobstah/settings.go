@@ -46,7 +46,17 @@ type askingSettings struct {
 	AllowHost    []string `setting:"router.allow-hosts" placeholder:"NAME" help:"The router also answers to this host name; repeatable."`
 	AllowOrigin  []string `setting:"router.allow-origins" placeholder:"URL" help:"Web pages from here may use the router; repeatable."`
 	AnyDigest    bool     `setting:"router.any-digest" help:"A failover may go to other weights of the same name."`
+	Timeout      timeouts `embed:""`
 	BlockPrivate bool     `setting:"block-private-addrs" name:"block-private-addrs" help:"Peers that strangers named may not be in private networks either."`
+}
+
+// timeouts bound the waits of one request.
+type timeouts struct {
+	Connect   time.Duration `setting:"router.connect-timeout" name:"connect-timeout" default:"10s" placeholder:"TIME" help:"How long connecting to a peer may take; then the next one is asked."`
+	FirstByte time.Duration `setting:"router.first-byte-timeout" name:"first-byte-timeout" default:"5m" placeholder:"TIME" help:"How long a stream may take to begin; loading a model takes long."`
+	Idle      time.Duration `setting:"router.idle-timeout" name:"idle-timeout" default:"2m" placeholder:"TIME" help:"How long a stream that has begun may be silent."`
+	Answer    time.Duration `setting:"router.answer-timeout" name:"answer-timeout" default:"15m" placeholder:"TIME" help:"How long an answer that is no stream may take."`
+	Total     time.Duration `setting:"router.total-timeout" name:"total-timeout" default:"1h" placeholder:"TIME" help:"How long a request may take with all peers that are tried."`
 }
 
 // servingSettings are the worker's.

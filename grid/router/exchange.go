@@ -240,11 +240,19 @@ func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (*openai.R
 	return request, nil
 }
 
+// bodyTimeout is how long a client may take to send its request.
+const bodyTimeout = 2 * time.Minute
+
 // readBody reads the whole request, which is forwarded byte for byte.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *openai.Error) {
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
+	// A client that sends nothing must not hold its connection and the body for
+	// ever. Without support for deadlines (tests, other servers) there are none.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	const presize = 1 << 20 // more is allocated as it comes
 	body := make([]byte, 0, min(max(r.ContentLength, 511), presize)+1)
 	source := http.MaxBytesReader(w, r.Body, limit)
