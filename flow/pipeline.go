@@ -129,7 +129,7 @@ func (r *pipelineRun) log(e state.Event) {
 
 // halt turns the request that a gate emitted into a pause.
 func (r *pipelineRun) halt(ctx context.Context, res interp.Result) (Outcome, error) {
-	items, err := interp.Collect(res.Output)
+	items, err := r.shell.Env.Collect(res.Output)
 	if err != nil {
 		return Outcome{}, r.failed(err)
 	}

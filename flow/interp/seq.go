@@ -1,7 +1,6 @@
 package interp
 
 import (
-	"fmt"
 	"iter"
 
 	"lobstah/flow/value"
@@ -30,24 +29,6 @@ func Spread(v value.Value) Seq {
 		return Items(items...)
 	}
 	return Items(v)
-}
-
-// MaxCollected caps how many items a stage may gather; what streams has no cap.
-const MaxCollected = 50_000_000
-
-// Collect pulls the sequence to its end.
-func Collect(seq Seq) ([]value.Value, error) {
-	var items []value.Value
-	for v, err := range seq {
-		if err != nil {
-			return nil, err
-		}
-		if len(items) >= MaxCollected {
-			return nil, fmt.Errorf("a stage that needs all items at once got more than %d; narrow them down before it", MaxCollected)
-		}
-		items = append(items, v)
-	}
-	return items, nil
 }
 
 // Drain pulls the sequence to its end and drops the items.

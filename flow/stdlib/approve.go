@@ -25,7 +25,7 @@ func approveCommand() interp.Command {
 }
 
 func approve(ctx context.Context, call *interp.Call) (interp.Output, error) {
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

@@ -33,7 +33,7 @@ func ask(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if err != nil {
 		return interp.Output{}, err
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

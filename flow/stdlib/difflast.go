@@ -24,7 +24,7 @@ func diffLast(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if key = first(key, call.Args.First()); key == "" {
 		return interp.Output{}, fault("diff.last requires --key")
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

@@ -85,7 +85,7 @@ func execStdin(call *interp.Call) (io.Reader, error) {
 	if name != "raw" && name != "json" && name != "jsonl" {
 		return nil, fmt.Errorf("exec --stdin must be raw, json, or jsonl (got %s)", value.Text(form))
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func threads(v value.Value) []value.Value {
 type draft struct{ to, subject, body string }
 
 func gmailSend(ctx context.Context, call *interp.Call) (interp.Output, error) {
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

@@ -41,7 +41,7 @@ func runJQ(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if !slurp {
 		return interp.Output{Output: eachJQ(ctx, code, call.Input)}, nil
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	return interp.Output{Output: eachJQ(ctx, code, interp.Items(value.List(items...)))}, err
 }
 

@@ -21,7 +21,7 @@ func jsonCommand() interp.Command {
 // rendering wraps a function that prints all items as a Run; nothing is handed on.
 func rendering(write func(w *bufio.Writer, items []value.Value)) func(context.Context, *interp.Call) (interp.Output, error) {
 	return func(_ context.Context, call *interp.Call) (interp.Output, error) {
-		items, err := interp.Collect(call.Input)
+		items, err := call.Collect(call.Input)
 		if err != nil {
 			return interp.Output{}, err
 		}

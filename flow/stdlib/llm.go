@@ -40,7 +40,7 @@ func runLLM(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if err != nil {
 		return interp.Output{}, err
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

@@ -84,7 +84,7 @@ func mcpCall(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if err != nil {
 		return interp.Output{}, err
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

@@ -49,7 +49,7 @@ func stateSet(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	if key == "" {
 		return interp.Output{}, fault("state.set requires a key")
 	}
-	items, err := interp.Collect(call.Input)
+	items, err := call.Collect(call.Input)
 	if err != nil {
 		return interp.Output{}, err
 	}

@@ -58,7 +58,7 @@ func lazily(f func(call *interp.Call) (interp.Seq, error)) func(context.Context,
 // eagerly wraps a function from all items to all items as a Run.
 func eagerly(f func(call *interp.Call, items []value.Value) ([]value.Value, error)) func(context.Context, *interp.Call) (interp.Output, error) {
 	return func(_ context.Context, call *interp.Call) (interp.Output, error) {
-		items, err := interp.Collect(call.Input)
+		items, err := call.Collect(call.Input)
 		if err != nil {
 			return interp.Output{}, err
 		}

@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"lobstah/flow/value"
 )
 
-// A paused run is bound to what the person saw: the file, the files that it will run as steps (as far as their names are known by then)
+// A paused run is bound to what the person saw: the file, the files that it will run as steps and the
+// scripts that they call (as far as their names are known by then)
 // and the arguments. The document keeps their hashes, and the file's text to show what changed.
 
 // maxBoundSource bounds the text that a document keeps for that.
@@ -31,70 +35,116 @@ func (b *binding) admits(realPath, hash string) error {
 
 // bind describes the files that the run stands on.
 func (r *runner) bind() (value.Value, error) {
-	files := map[string]string{}
-	if err := r.collectFiles(r.file, r.dir, r.scope(), files, 0); err != nil {
+	found := boundFiles{nested: map[string]string{}, scripts: map[string]string{}}
+	if err := r.collectFiles(r.file, r.dir, r.scope(), found, 0); err != nil {
 		return value.Undefined, err
 	}
-	var b, nested value.Builder
+	var b value.Builder
 	b.Set("version", value.Int(1))
 	b.Set("file", value.String(r.file.Hash))
 	b.Set("args", value.String(hashOf(value.Canonical(r.args))))
 	if len(r.file.Source) <= maxBoundSource {
 		b.Set("source", value.String(r.file.Source))
 	}
-	for path, hash := range files {
-		nested.Set(path, value.String(hash))
-	}
-	b.Set("files", nested.Value())
+	b.Set("files", hashes(found.nested))
+	b.Set("scripts", hashes(found.scripts))
 	return b.Value(), nil
+}
+
+// boundFiles are hashes by real path.
+type boundFiles struct{ nested, scripts map[string]string }
+
+func hashes(files map[string]string) value.Value {
+	var b value.Builder
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		b.Set(path, value.String(files[path]))
+	}
+	return b.Value()
 }
 
 // collectFiles finds the files that the rest of the run may execute. What cannot be known yet, because its name depends on a step, is left
 // out, and so is what does not exist.
-func (r *runner) collectFiles(f *File, dir string, sc scope, into map[string]string, depth int) error {
+func (r *runner) collectFiles(f *File, dir string, sc scope, into boundFiles, depth int) error {
 	if depth > maxNesting {
 		return nil
 	}
-	for _, s := range f.Steps {
-		path := sc.fill(s.Path)
-		if s.Kind != Nested || stepRef.MatchString(path) {
-			continue
+	for i, s := range f.Steps {
+		if depth == 0 && i < r.next {
+			continue // it has run
 		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
+		for part := range s.parts() {
+			where := stepEnv(stepEnv(r.fileEnv(sc), sc, s.Env, s.Cwd), sc, part.Env, part.Cwd).Dir
+			if err := r.collectScripts(part, where, sc, into.scripts); err != nil {
+				return err
+			}
 		}
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil || into[real] != "" {
-			continue
-		}
-		source, err := readText(real)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		into[real] = hashOf(source)
-		child, err := Parse(real, source)
-		if err != nil {
-			continue // it will be refused when its step is reached
-		}
-		args := resolveArgs(child, job{runner: r, scope: sc}.childArgs(s))
-		if err := r.collectFiles(child, filepath.Dir(real), scope{args, &results{}}, into, depth+1); err != nil {
+		if err := r.collectNested(s, dir, sc, into, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// parts are a step and those within it.
+func (s *Step) parts() iter.Seq[*Step] {
+	return func(yield func(*Step) bool) {
+		all := []*Step{s}
+		if s.Branches != nil {
+			all = append(all, s.Branches.List...)
+		}
+		if s.Loop != nil {
+			all = append(all, s.Loop.Steps...)
+		}
+		for _, part := range all {
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// collectNested notes the workflow file that a step runs, and what that runs.
+func (r *runner) collectNested(s *Step, dir string, sc scope, into boundFiles, depth int) error {
+	path := sc.fill(s.Path)
+	if s.Kind != Nested || stepRef.MatchString(path) {
+		return nil
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil || into.nested[real] != "" {
+		return nil
+	}
+	source, err := readText(real)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	into.nested[real] = hashOf(source)
+	child, err := Parse(real, source)
+	if err != nil {
+		return nil // it will be refused when its step is reached
+	}
+	args := resolveArgs(child, job{runner: r, scope: sc}.childArgs(s))
+	return r.collectFiles(child, filepath.Dir(real), scope{args, &results{}}, into, depth+1)
+}
+
 // ChangedError says that a paused run's file is no longer the one that was approved.
 type ChangedError struct {
-	Path string
-	Diff string // lines that went and came, "" when the old text was not kept
+	Path   string
+	Diff   string // lines that went and came, "" when the old text was not kept
+	Script bool   // it is a script that a step runs, not a workflow file
 }
 
 func (e *ChangedError) Error() string {
-	msg := fmt.Sprintf("Workflow file %s has changed since the run was paused, so this is not what was approved. Run it again, or restore the file and resume.", e.Path)
+	what := "Workflow file"
+	if e.Script {
+		what = "Script"
+	}
+	msg := what + fmt.Sprintf(" %s has changed since the run was paused, so this is not what was approved. Run it again, or restore the file and resume.", e.Path)
 	if e.Diff != "" {
 		msg += "\n" + e.Diff
 	}
@@ -110,17 +160,35 @@ func checkBinding(doc value.Value, f *File, args value.Value) (bound *binding, u
 	}
 	if hash, _ := b.Field("file").AsString(); hash != f.Hash {
 		source, _ := b.Field("source").AsString()
-		return nil, false, &ChangedError{f.Path, diff(source, f.Source)}
+		return nil, false, &ChangedError{Path: f.Path, Diff: diff(source, f.Source)}
 	}
 	if hash, _ := b.Field("args").AsString(); hash != hashOf(value.Canonical(args)) {
 		return nil, false, plainError("The arguments of the paused run have changed since it was paused, so this is not what was approved. Run the workflow again.")
 	}
 	bound = &binding{files: map[string]string{}}
+	if err := checkScripts(b.Field("scripts")); err != nil {
+		return nil, false, err
+	}
 	files, _ := b.Field("files").AsObject()
 	for path, hash := range files.All() {
 		bound.files[path], _ = hash.AsString()
 	}
 	return bound, false, nil
+}
+
+// checkScripts refuses scripts that are no longer what they were.
+func checkScripts(bound value.Value) error {
+	scripts, _ := bound.AsObject()
+	for path, want := range scripts.All() {
+		hash, err := scriptHash(path)
+		if err != nil {
+			return err
+		}
+		if was, _ := want.AsString(); was != hash {
+			return &ChangedError{Path: path, Script: true}
+		}
+	}
+	return nil
 }
 
 // diff shows the lines between the common beginning and the common end of two texts.

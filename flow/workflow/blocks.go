@@ -135,6 +135,9 @@ func blockResult(id string, ids []string, results []value.Value, stdout value.Va
 	return value.Record(value.F("id", value.String(id)), value.F("stdout", stdout), value.F("json", all))
 }
 
+// maxLoopItems bounds a loop, unless LOBSTER_MAX_LOOP_ITEMS says otherwise: the results of all rounds are kept.
+const maxLoopItems = 1_000_000
+
 // loop runs its steps for each item, one after the other.
 func (w job) loop(ctx context.Context, s *Step) (value.Value, error) {
 	list, err := w.loopList(s)
@@ -170,6 +173,13 @@ func (w job) loopList(s *Step) ([]value.Value, error) {
 	list, ok := over.AsList()
 	if !ok {
 		return nil, plainError("Workflow step " + s.ID + " for_each: expected array, got " + over.TypeOf())
+	}
+	limit, err := w.env.LimitVar("LOBSTER_MAX_LOOP_ITEMS", maxLoopItems)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(list)) > limit {
+		return nil, plainError(fmt.Sprintf("Workflow step %s for_each: the list has %d items, more than %d; shorten it, or raise LOBSTER_MAX_LOOP_ITEMS", s.ID, len(list), limit))
 	}
 	return list, nil
 }

@@ -172,7 +172,11 @@ func (l *linter) loop(s *Step) {
 }
 
 func (l *linter) nested(s *Step) {
-	if stepRef.MatchString(s.Path) || argRef.MatchString(s.Path) {
+	if at := stepRef.FindStringIndex(s.Path); at != nil {
+		l.addAt(Warning, s.node.get("workflow"), at[0], "the file's name depends on a step, so an approval before it cannot be bound to the file", "name the file here, or in an argument")
+		return
+	}
+	if argRef.MatchString(s.Path) {
 		return
 	}
 	path := s.Path

@@ -35,6 +35,7 @@ func TestCheckReports(t *testing.T) {
 		{"loop", "steps:\n  - {id: a, run: ls}\n  - id: l\n    for_each: $a.json\n    steps:\n      - {id: s, pipeline: head, stdin: $item.json}\n      - {id: t, pipeline: head, stdin: $s.json}\n      - {id: u, pipeline: head, stdin: $x.json}\n", "8:40 error Unknown step reference: x.json"},
 		{"loop over text", "steps:\n  - {id: l, for_each: \"[1]\", steps: [{id: s, run: ls}]}\n", "2:23 error for_each must be a reference such as $step.json"},
 		{"nested", "steps:\n  - {id: n, workflow: nowhere.lobster}\n", "2:23 error workflow file not found: nowhere.lobster"},
+		{"nested by a step", "steps:\n  - {id: a, run: ls}\n  - {id: n, workflow: x/$a.stdout}\n", "3:25 warning the file's name depends on a step"},
 		{"not a file", "hello", "1:1 error Workflow file must be a JSON/YAML object"},
 		{"deep", strings.Repeat("[", 1500), "1:1001 error Nested too deeply"},
 		{"aliases", "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n" +

@@ -239,3 +239,21 @@ func hasFault(problems []Problem) bool {
 	}
 	return false
 }
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"ls -l a/b":                              "",
+		"./build.sh --all x/y":                   "./build.sh",
+		"cd x && MODE=1 bash -eu 'deploy.sh' a":  "deploy.sh",
+		"exec --json './list.py 3' | head":       "./list.py",
+		"python3 -u a.py; node b.js\n. ./env.sh": "a.py b.js ./env.sh",
+		"sh $script; bash -c \"$X\"":             "",
+		"if ./ready; then sudo /opt/go; fi":      "./ready /opt/go",
+		"":                                       "",
+	} {
+		if got := strings.Join(scripts(text), " "); got != want {
+			t.Errorf("scripts(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

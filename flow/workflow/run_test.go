@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -237,6 +238,45 @@ func TestChangedNestedFileIsRefused(t *testing.T) {
 	}
 	if w.has("good") || w.has("evil") {
 		t.Error("a step ran")
+	}
+}
+
+func TestLoopsAndBranchesAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.run("env: {LOBSTER_MAX_LOOP_ITEMS: '2'}\nsteps: [{id: a, run: 'echo [1,2,3]'}, {id: l, for_each: $a.json, steps: [{id: s, run: touch ran}]}]")
+	if err == nil || !strings.Contains(err.Error(), "3 items, more than 2") || w.has("ran") {
+		t.Errorf("a long loop: got %v, want a refusal before its first round", err)
+	}
+	var branches strings.Builder
+	for i := range 257 {
+		fmt.Fprintf(&branches, "{id: b%d, run: touch ran},", i)
+	}
+	_, err = workflow.Parse("x.lobster", "steps: [{id: p, parallel: {branches: ["+branches.String()+"]}}]")
+	if err == nil || !strings.Contains(err.Error(), "257 branches, more than 256") {
+		t.Errorf("a wide step: got %v, want a refusal", err)
+	}
+}
+
+func TestChangedScriptIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("make.sh", "touch good")
+	w.write("data.txt", "1")
+	before := w.write("old.sh", "true")
+	out, err := w.run("steps: [{id: a, run: sh " + before + "}, {id: g, approval: ok?}, {id: b, run: 'cd . && sh ./make.sh < data.txt'}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("make.sh", "touch evil")
+	if _, err := w.resume(out, yes()); err == nil || !strings.Contains(err.Error(), "make.sh has changed since the run was paused") {
+		t.Errorf("Resume = %v, want a refusal", err)
+	}
+	w.write("make.sh", "touch good")
+	w.write("data.txt", "2")
+	w.write("old.sh", "false")
+	if got := outputOf(w.resume(out, yes())); got != "ok []" || !w.has("good") || w.has("evil") {
+		t.Errorf("data and scripts that have run may change: %s", got)
 	}
 }
 

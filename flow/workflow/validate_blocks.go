@@ -1,6 +1,13 @@
 package workflow
 
-import "lobstah/flow/value"
+import (
+	"strconv"
+
+	"lobstah/flow/value"
+)
+
+// maxBranches bounds the processes that one step starts at the same time.
+const maxBranches = 256
 
 // parallel checks a parallel block and notes its branches' ids.
 func (c stepCheck) parallel() bool {
@@ -14,6 +21,9 @@ func (c stepCheck) parallel() bool {
 	branches := p.get("branches")
 	if !branches.isList() || len(branches.items) == 0 {
 		return c.fault(p, "parallel requires a non-empty branches array")
+	}
+	if len(branches.items) > maxBranches {
+		return c.fault(p, "parallel has "+strconv.Itoa(len(branches.items))+" branches, more than "+strconv.Itoa(maxBranches)+": all of them run at the same time")
 	}
 	if w := p.get("wait"); w != nil && p.text("wait") != "all" && p.text("wait") != "any" {
 		return c.fault(w, `parallel wait must be "all" or "any"`)

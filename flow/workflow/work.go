@@ -166,7 +166,7 @@ func (w job) runPipeline(ctx context.Context, s *Step, p syntax.Pipeline, opts i
 	res, err := interp.Run(ctx, &env, p, opts)
 	var items []value.Value
 	if err == nil {
-		items, err = interp.Collect(res.Output)
+		items, err = env.Collect(res.Output)
 	}
 	if err != nil {
 		return value.Undefined, w.pipelineError(err)
