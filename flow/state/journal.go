@@ -27,11 +27,11 @@ type Event struct {
 	Version    int       `json:"v"`
 	Time       time.Time `json:"time"`
 	Run        string    `json:"run"`                  // the same for all events of a run, also after it was resumed
-	Event      string    `json:"event"`                // run.start, run.resume, run.pause, run.end, step.start, step.end
+	Event      string    `json:"event"`                // run.start, run.resume, run.pause, run.end, step.start, step.end; part.end of branches, rounds and nested steps
 	Target     string    `json:"target,omitempty"`     // the workflow file, or "pipeline"
 	Hash       string    `json:"hash,omitempty"`       // SHA-256 of the workflow file
 	Args       []string  `json:"args,omitempty"`       // names only
-	Step       string    `json:"step,omitempty"`       //
+	Step       string    `json:"step,omitempty"`       // its id; of a part the way to it: block/branch, loop[3]/step, nested/step
 	Kind       string    `json:"kind,omitempty"`       // of the step: shell, pipeline, approval, ...
 	Status     string    `json:"status,omitempty"`     // of a step: ok, error, skipped; of a run: ok, error, cancelled, needs_approval, needs_input
 	Millis     int64     `json:"ms,omitempty"`         // how long it took

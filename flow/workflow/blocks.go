@@ -57,7 +57,9 @@ func (w job) branch(ctx context.Context, s *Step, i int, branch *Step) branchRes
 		own.Timeout = 1 // nothing but the missing grace: the block's own limit ends it
 	}
 	sub := job{runner: w.runner, scope: w.scope, env: &env, bill: bill}
+	began := now(&env)
 	result, err := sub.do(ctx, &own)
+	w.runner.logPart(s.ID+"/"+branch.ID, branch, began, err)
 	return branchResult{i, result, err, bill}
 }
 
@@ -197,7 +199,7 @@ func (w job) round(ctx context.Context, s *Step, i int, item value.Value) (value
 		if ctx.Err() != nil {
 			return value.Undefined, context.Cause(ctx)
 		}
-		result, ran, err := w.subStep(ctx, s, sub, sc)
+		result, ran, err := w.subStep(ctx, s, i, sub, sc)
 		if err != nil {
 			return value.Undefined, err
 		}
@@ -209,7 +211,7 @@ func (w job) round(ctx context.Context, s *Step, i int, item value.Value) (value
 	return out.Value(), nil
 }
 
-func (w job) subStep(ctx context.Context, s, sub *Step, sc scope) (result value.Value, ran bool, err error) {
+func (w job) subStep(ctx context.Context, s *Step, round int, sub *Step, sc scope) (result value.Value, ran bool, err error) {
 	goOn, err := sc.allows(sub.When)
 	if inner, ok := errors.AsType[fatal](err); ok {
 		err = inner.error // on_error of the loop covers everything in it
@@ -226,7 +228,9 @@ func (w job) subStep(ctx context.Context, s, sub *Step, sc scope) (result value.
 	step := *sub
 	step.Timeout = s.Timeout // only for its children's grace
 	bill := w.bill.branch(s.ID + "." + sub.ID)
+	began := now(&env)
 	result, err = job{runner: w.runner, scope: sc, env: &env, bill: bill}.do(ctx, &step)
+	w.runner.logPart(roundPath(s.ID, round, sub.ID), sub, began, err)
 	bill.settle()
 	if err == nil {
 		err = w.runner.cost.check()

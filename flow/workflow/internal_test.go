@@ -2,9 +2,13 @@ package workflow
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"lobstah/flow/interp"
+	"lobstah/flow/state"
 	"lobstah/flow/value"
 )
 
@@ -255,5 +259,54 @@ func TestScripts(t *testing.T) {
 		if got := strings.Join(scripts(text), " "); got != want {
 			t.Errorf("scripts(%q) = %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestPartsOfStepsAreInTheJournal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kid.lobster"), []byte("steps: [{id: c, pipeline: head}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Parse(filepath.Join(dir, "x.lobster"), "steps:\n- {id: p, parallel: {branches: [{id: b, pipeline: nothing-like-it}]}, on_error: continue}\n"+
+		"- {id: l, for_each: $list.json, steps: [{id: s, pipeline: nothing-like-it}], on_error: continue}\n- {id: n, workflow: kid.lobster, on_error: continue}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := state.OpenJournal(filepath.Join(dir, "journal"))
+	opts := Options{Env: &interp.Env{Commands: interp.NewRegistry(), Mode: interp.Tool}, Journal: journal}
+	r, err := newRunner(f, shared(opts), value.Record(), "run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.done.set("list", value.Record(value.F("json", value.List(value.Int(1), value.Int(2)))))
+	if _, err := r.steps(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for e, err := range journal.Events() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Event == "part.end" {
+			got = append(got, e.Step+" "+e.Kind+" "+e.Status)
+		}
+	}
+	if want := "p/b pipeline error, l[0]/s pipeline error, n/c pipeline error"; strings.Join(got, ", ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPartsAreBounded(t *testing.T) {
+	t.Parallel()
+	var p parts
+	written, last := 0, ""
+	for range maxParts + 50 {
+		if e := (state.Event{Status: "ok"}); p.admit(&e) {
+			written, last = written+1, e.Status
+		}
+	}
+	if written != maxParts+1 || !strings.Contains(last, "not listed") {
+		t.Errorf("%d entries were written, the last with %q", written, last)
 	}
 }

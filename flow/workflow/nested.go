@@ -75,6 +75,7 @@ func (w job) child(s *Step) (*runner, error) {
 		return nil, err
 	}
 	child.nested, child.claim, child.binding = true, w.runner.claim, w.runner.binding
+	child.path, child.parts = w.runner.path+s.ID+"/", w.runner.parts
 	child.parents = append(slices.Clone(w.runner.parents), real)
 	child.cost = w.runner.cost.nested(w.bill, f.CostLimit)
 	return child, nil

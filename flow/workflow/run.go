@@ -95,6 +95,8 @@ type runner struct {
 	claim   *claim
 	parents []string // real paths of the files that are running, outermost first
 	nested  bool
+	path    string // of a nested run in the journal: the ids of the steps around it, each with a slash
+	parts   *parts
 	binding *binding // what was approved; nil in a run that was not resumed
 	replay  *replay  // the answer to a question within a pipeline step, for the first step only
 	from    string   // key of the pause that the run was resumed from, or ""
@@ -113,7 +115,7 @@ func newRunner(f *File, opts Options, args value.Value, id string) (*runner, err
 		real = p
 	}
 	r := &runner{
-		opts: opts, file: f, id: id, dir: filepath.Dir(abs), args: args, done: &results{}, parents: []string{real}, claim: &claim{},
+		opts: opts, file: f, id: id, dir: filepath.Dir(abs), args: args, done: &results{}, parents: []string{real}, claim: &claim{}, parts: &parts{},
 		cost: newMeter(opts.Env, f.CostLimit), began: now(opts.Env),
 	}
 	r.env = argEnv(opts.Env, args)
@@ -257,10 +259,16 @@ func (r *runner) finish(out Outcome, err error) (Outcome, error) {
 }
 
 func (r *runner) log(e state.Event) {
-	if r.nested { // what happens inside is one step of the outer run
-		return
-	}
 	e.Run = r.id
+	if r.nested { // the outer run begins and ends; of this one only the steps count
+		if e.Event != "step.end" {
+			return
+		}
+		e.Event, e.Step = "part.end", r.path+e.Step
+		if !r.parts.admit(&e) {
+			return
+		}
+	}
 	r.opts.Journal.Append(e)
 }
 
