@@ -7,7 +7,7 @@
 // A file's words (id, run, pipeline, approval, ...) and their meaning are those of the program we replace; docs/lobster.md teaches them.
 // Texts may hold ${arg} and $step.path; conditions have a small grammar of their own (condition.go).
 //
-// A paused run is bound to the file and the arguments that the person saw: when the file has changed, Resume refuses and shows how. What
+// A paused run is bound to the file, the scripts that it names and the arguments that the person saw: when one has changed, Resume refuses. What
 // was approved is done by at most one process, however many try, and never twice: the pause is used up before the first step with effects.
 //
 // Imported by flow and cmd/lobster; imports flow/interp for pipelines and processes, flow/state for pauses and the journal. Files, step
