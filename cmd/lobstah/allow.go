@@ -93,11 +93,14 @@ func (c *allowListCommand) Run(a *app) error {
 		return nil
 	}
 	table := cli.Table{}
-	table.Row("PUBKEY", "LABEL", "SINCE", "LEGACY")
+	table.Row("PUBKEY", "LABEL", "SINCE", "LIMITS")
 	for _, e := range list {
 		address, since := "", ""
 		if e.Address.IsValid() {
 			address = "unsigned from " + e.Address.String()
+		}
+		if e.Guest || !e.Expires.IsZero() {
+			address = limits(e)
 		}
 		if !e.Since.IsZero() {
 			since = e.Since.Local().Format(time.DateOnly)
@@ -105,6 +108,18 @@ func (c *allowListCommand) Run(a *app) error {
 		table.Row(e.ID.String(), e.Label, since, address)
 	}
 	return table.Print(a.Out, "")
+}
+
+// limits says how a guest may use this machine.
+func limits(e allow.Entry) string {
+	text := lendsWhat(e.Guest, e.Models)
+	switch {
+	case e.Ended(time.Now()):
+		return text + ", expired"
+	case !e.Expires.IsZero():
+		return text + ", until " + e.Expires.Local().Format(time.DateTime)
+	}
+	return text
 }
 
 type allowRemoveCommand struct {
@@ -128,6 +143,7 @@ func (c *allowRemoveCommand) Run(ctx context.Context, a *app) error {
 		return cli.Hintf(fmt.Errorf("the key %s was not allowed", id), "lobstah allow list prints who is")
 	}
 	a.say("removed %s", done.Removed[0])
+	a.sayInvites(done)
 	a.sayLive(done)
 	return nil
 }

@@ -19,9 +19,11 @@ type commands struct {
 	Ask  askCommand  `cmd:"" group:"Start here" help:"Ask a question and see the answer stream in."`
 	Demo demoCommand `cmd:"" group:"Start here" help:"See two machines lend to each other, on this one."`
 
-	Peers peersCommand `cmd:"" group:"Pool machines" help:"The workers that this machine asks."`
-	Allow allowCommand `cmd:"" group:"Pool machines" help:"The keys that this machine's worker serves."`
-	ID    idCommand    `cmd:"" name:"id" group:"Pool machines" help:"Print this machine's public key."`
+	Invite inviteCommand `cmd:"" group:"Pool machines" help:"Print one line that lets another machine join this one."`
+	Join   joinCommand   `cmd:"" group:"Pool machines" help:"Join the machine that printed that line."`
+	Peers  peersCommand  `cmd:"" group:"Pool machines" help:"The workers that this machine asks."`
+	Allow  allowCommand  `cmd:"" group:"Pool machines" help:"The keys that this machine's worker serves."`
+	ID     idCommand     `cmd:"" name:"id" group:"Pool machines" help:"Print this machine's public key."`
 
 	Balance balanceCommand `cmd:"" group:"Accounts" help:"Who served whom, and who owes what."`
 	Receipt receiptCommand `cmd:"" group:"Accounts" help:"Check receipts."`

@@ -107,7 +107,7 @@ func (a *app) candidates(words []string, last string) (list [][2]string) {
 // wordsFor completes the arguments that this machine knows.
 func (a *app) wordsFor(node *kong.Node) (list [][2]string) {
 	switch path(node) {
-	case "peers remove":
+	case "peers remove", "peers revoke":
 		peers, err := discover.Read(a.home.Peers)
 		if err != nil {
 			return nil

@@ -60,6 +60,9 @@ func (p *process) serveControl() {
 	route(mux, "DELETE /peers", p, files.RemovePeer)
 	route(mux, "POST /allow", p, files.Allow)
 	route(mux, "DELETE /allow", p, files.Disallow)
+	answerCall(mux, "POST /invite", p.invite)
+	answerCall(mux, "POST /reach", p.reach)
+	answerCall(mux, "POST /try", p.try)
 	p.serve(p.control, mux)
 }
 
@@ -77,6 +80,19 @@ func route[In any](mux *http.ServeMux, pattern string, p *process, do func(conte
 		}
 		done.Live = err == nil
 		control.Reply(w, done, err)
+	})
+}
+
+// answerCall makes do a command of the socket.
+func answerCall[In, Out any](mux *http.ServeMux, pattern string, do func(context.Context, In) (Out, error)) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		err := control.Read(r, &in)
+		var out Out
+		if err == nil {
+			out, err = do(r.Context(), in)
+		}
+		control.Reply(w, out, err)
 	})
 }
 

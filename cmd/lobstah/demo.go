@@ -99,7 +99,8 @@ func (d *demo) machine(root, name string) *app {
 		IO: cli.IO{In: d.In, Out: io.Discard, Err: d.Err, Env: []string{"OLLAMA_HOST=" + d.Getenv("OLLAMA_HOST")}},
 		home: home.Home{
 			Dir: dir, Identity: filepath.Join(dir, "identity.json"), Peers: filepath.Join(dir, "peers.json"),
-			Allow: filepath.Join(dir, "allow.json"), Ledger: filepath.Join(dir, "ledger.db"), Config: filepath.Join(dir, "config.yaml"),
+			Allow: filepath.Join(dir, "allow.json"), Invites: filepath.Join(dir, "invites.json"),
+			Ledger: filepath.Join(dir, "ledger.db"), Config: filepath.Join(dir, "config.yaml"),
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -60,8 +61,11 @@ const lastBytes = 2 * time.Second
 func (p *process) hangUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastBytes)
 	defer cancel()
+	p.mu.Lock()
+	servers := slices.Clone(p.servers)
+	p.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, server := range p.servers {
+	for _, server := range servers {
 		wg.Go(func() {
 			if err := server.Shutdown(ctx); err != nil {
 				p.log.Debug("a connection did not end in time", "err", err)

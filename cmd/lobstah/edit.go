@@ -9,6 +9,7 @@ import (
 	"lobstah/grid"
 	"lobstah/grid/allow"
 	"lobstah/grid/discover"
+	"lobstah/grid/invite"
 	"lobstah/internal/control"
 	"lobstah/internal/home"
 	"lobstah/key"
@@ -26,6 +27,7 @@ type lists interface {
 type change struct {
 	Replaced bool     `json:"replaced,omitempty"` // an entry was there before
 	Removed  []string `json:"removed,omitempty"`  // names of what is gone
+	Invites  []string `json:"invites,omitempty"`  // ids of invitations that ended with it
 	Live     bool     `json:"live,omitempty"`     // a running process has taken it in
 }
 
@@ -46,6 +48,13 @@ func (a *app) lists() (lists, error) {
 func (a *app) sayLive(c change) {
 	if c.Live {
 		a.note("What runs here has taken it in.")
+	}
+}
+
+// sayInvites tells which invitations ended with a key.
+func (a *app) sayInvites(c change) {
+	for _, id := range c.Invites {
+		a.note("The invitation %s ended with it.", id)
 	}
 }
 
@@ -85,6 +94,11 @@ func (l fileLists) Disallow(ctx context.Context, id key.ID) (c change, err error
 		for _, e := range removed {
 			c.Removed = append(c.Removed, e.Name())
 		}
+		if err != nil {
+			return err
+		}
+		// Else it could come again by the same line.
+		c.Invites, err = invite.RevokeKey(l.home.Invites, id, time.Now())
 		return err
 	})
 	return c, err

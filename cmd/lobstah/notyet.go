@@ -26,7 +26,6 @@ var missings = []missing{
 	{"worker", "--announce-url", "announcing to a tracker", announceByHand},
 	{"worker", "--announce-label", "announcing to a tracker", announceByHand},
 	{"worker", "--announce-ttl", "announcing to a tracker", announceByHand},
-	{"invite", "", "inviting a machine by one line", announceByHand},
 	{"share", "", "sharing by one line", announceByHand},
 }
 

@@ -17,6 +17,7 @@ type peersCommand struct {
 	List   peersListCommand   `cmd:"" default:"withargs" help:"Print the peers (what peers alone does)."`
 	Add    peersAddCommand    `cmd:"" help:"Add a worker to ask, or change one."`
 	Remove peersRemoveCommand `cmd:"" help:"Ask a worker no more."`
+	Revoke peersRevokeCommand `cmd:"" help:"Have nothing more to do with a machine: ask it no more, and serve it no more."`
 }
 
 type peersAddCommand struct {
@@ -119,6 +120,45 @@ func (c *peersRemoveCommand) Run(ctx context.Context, a *app) error {
 	}
 	a.say("removed %s", done.Removed[0])
 	a.sayLive(done)
+	return nil
+}
+
+type peersRevokeCommand struct {
+	Name string `arg:"" help:"The machine's key, or its label."`
+}
+
+// Help is printed by --help.
+func (peersRevokeCommand) Help() string {
+	return `Takes the key from the peers and from the allow list, and ends the invitations
+by which it came. It counts at once; an answer that runs is finished.`
+}
+
+func (c *peersRevokeCommand) Run(ctx context.Context, a *app) error {
+	id, err := a.allowedID(c.Name)
+	if err != nil {
+		var asPeer error
+		if id, asPeer = a.peerID(c.Name); asPeer != nil {
+			return cli.Hintf(cli.Usagef("%q is neither a key nor the label of one machine", c.Name), "lobstah peers and lobstah allow list print them")
+		}
+	}
+	l, err := a.lists()
+	if err != nil {
+		return err
+	}
+	denied, err := l.Disallow(ctx, id)
+	if err != nil {
+		return err
+	}
+	gone, err := l.RemovePeer(ctx, id)
+	if err != nil {
+		return err
+	}
+	if len(denied.Removed)+len(gone.Removed)+len(denied.Invites) == 0 {
+		return cli.Hintf(fmt.Errorf("the key %s is neither a peer nor allowed", id), "lobstah peers and lobstah allow list print who is")
+	}
+	a.say("revoked %s", slices.Concat(denied.Removed, gone.Removed, []string{id.Short()})[0])
+	a.sayInvites(denied)
+	a.sayLive(gone)
 	return nil
 }
 

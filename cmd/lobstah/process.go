@@ -16,6 +16,7 @@ import (
 	"lobstah/grid/allow"
 	"lobstah/grid/channel"
 	"lobstah/grid/discover"
+	"lobstah/grid/invite"
 	"lobstah/grid/router"
 	"lobstah/grid/worker"
 	"lobstah/internal/cli"
@@ -48,11 +49,15 @@ type process struct {
 	peers    *discover.File
 	allowed  *allow.List
 	control  *control.Listener
+	door     *invite.Door // nil without a worker
 
 	mu      sync.Mutex
-	worker  *worker.Worker // guarded by mu; nil without one, or not yet
-	router  *router.Router // guarded by mu; nil without one, or not yet
-	engines *engines       // guarded by mu; nil without a worker, or not yet
+	closing bool              // guarded by mu; nothing more is served
+	at      net.Addr          // guarded by mu; where the worker listens
+	invited map[string]string // guarded by mu; ports opened to invited keys: host to host:port
+	worker  *worker.Worker    // guarded by mu; nil without one, or not yet
+	router  *router.Router    // guarded by mu; nil without one, or not yet
+	engines *engines          // guarded by mu; nil without a worker, or not yet
 
 	keys []string // that the router asks for
 
@@ -60,8 +65,8 @@ type process struct {
 	background context.Context    // ends when everything is drained
 	cancel     context.CancelFunc
 	tasks      sync.WaitGroup
-	servers    []*http.Server
-	failed     chan error // the first server that failed; buffered
+	servers    []*http.Server // guarded by mu
+	failed     chan error     // the first server that failed; buffered
 	draining   atomic.Bool
 }
 
@@ -153,10 +158,11 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 		Version: version(), Logger: p.log.With("part", "worker"),
 	})
 	p.mu.Lock()
-	p.worker, p.engines = w, found
+	p.worker, p.engines, p.at = w, found, l.Addr()
 	p.mu.Unlock()
 	p.tasks.Go(func() { w.Run(p.background) })
-	p.serve(channel.NewListener(l, config), w)
+	p.door = &invite.Door{Self: p.id.ID(), Admit: p.welcome, Log: p.log.With("part", "door")}
+	p.serve(channel.NewListener(l, config), p.behindDoor(w))
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
 }
@@ -201,6 +207,12 @@ func (p *process) serve(l net.Listener, handler http.Handler) {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		l.Close() // nobody will come
+		return
 	}
 	p.servers = append(p.servers, server)
 	p.tasks.Go(func() {
@@ -277,8 +289,11 @@ func (p *process) wait(ctx context.Context) error {
 
 // close gives everything back, in the reverse order of opening.
 func (p *process) close() error {
+	p.mu.Lock()
+	p.closing = true
+	p.mu.Unlock()
 	var errs []error
-	for _, server := range p.servers {
+	for _, server := range p.servers { // final by now
 		errs = append(errs, server.Close())
 	}
 	p.halt()

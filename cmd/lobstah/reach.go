@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"lobstah/internal/cli"
@@ -55,31 +57,88 @@ func (p *process) sayHowToAdd(host string) {
 	}
 }
 
-// reachable lists addresses under which others may reach a listener, IPv4
-// first, at most three.
+// reachable lists addresses under which others may reach a listener, at most
+// three.
 func reachable(host string) []string {
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
 		return []string{host}
 	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return []string{"ADDRESS"}
-	}
-	var four, six []string
-	for _, a := range addrs {
-		prefix, err := netip.ParsePrefix(a.String())
-		ip := prefix.Addr()
-		switch {
-		case err != nil || ip.IsLoopback() || ip.IsLinkLocalUnicast():
-		case ip.Is4():
-			four = append(four, ip.String())
-		default:
-			six = append(six, ip.String())
-		}
-	}
-	list := append(four, six...)
+	list := ownAddresses()
 	if len(list) == 0 {
 		return []string{"ADDRESS"}
 	}
 	return list[:min(len(list), 3)]
+}
+
+// maxOwn is how many of this machine's addresses others are told.
+const maxOwn = 4
+
+// ownAddresses lists this machine's addresses in networks, those first that
+// others most likely reach.
+func ownAddresses() []string {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	ranks := map[string]int{}
+	var list []string
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil || i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		for _, a := range addrs {
+			prefix, err := netip.ParsePrefix(a.String())
+			if ip := prefix.Addr().Unmap(); err == nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+				ranks[ip.String()] = rank(ip, i.Name)
+				list = append(list, ip.String())
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b string) int { return cmp.Compare(ranks[a], ranks[b]) })
+	return list[:min(len(list), maxOwn)]
+}
+
+var carrierNAT = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598; Tailscale
+
+// rank is low for addresses in a home's or office's network, higher for those
+// of overlays, the Internet and IPv6, highest for networks inside this machine.
+func rank(ip netip.Addr, name string) (n int) {
+	switch {
+	case ip.Is4() && ip.IsPrivate():
+		n = 0
+	case carrierNAT.Contains(ip):
+		n = 1
+	case ip.Is4():
+		n = 2
+	case ip.IsPrivate():
+		n = 3
+	default:
+		n = 4
+	}
+	for _, inside := range []string{"docker", "veth", "br-", "virbr", "vmnet", "vEthernet", "bridge"} {
+		if strings.HasPrefix(name, inside) {
+			n += 10
+		}
+	}
+	return n
+}
+
+// isOwn reports whether this machine can listen at ip.
+func isOwn(ip netip.Addr) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(ip.String(), "0"))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// machineName is what this machine calls itself to others.
+func machineName() string {
+	name, err := os.Hostname()
+	if err != nil || len(name) > 64 {
+		return ""
+	}
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }

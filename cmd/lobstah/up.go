@@ -243,10 +243,12 @@ func (b *banner) next(address, model string) {
 
 func (b *banner) addMachine() {
 	b.say("")
-	b.say("Add a machine that lends to this one. On it:")
+	b.say("Let another machine join this one, and type there what this prints:")
+	b.say("  lobstah invite")
+	b.say("By hand: on a machine that lends to this one,")
 	b.say("  lobstah allow %s", b.id.ID())
 	b.say("  lobstah up --worker-host 0.0.0.0")
-	b.say("It prints the line to type here, which is: lobstah peers add ITS-KEY ITS-ADDRESS")
+	b.say("and here what that prints, which is: lobstah peers add ITS-KEY ITS-ADDRESS")
 	b.say("")
 	b.say("Ctrl-C stops.")
 }

@@ -2,14 +2,16 @@
 // machine, kept in a file that the owner changes while the worker runs:
 //
 //	{"version": 1,
-//	 "keys":   [{"pubkey": "lob1…", "label": "Ann's laptop", "since": "2026-11-22T05:00:00Z"}],
+//	 "keys":   [{"pubkey": "lob1…", "label": "Ann's laptop", "since": "2026-11-22T05:00:00Z"},
+//	          {"pubkey": "lob1…", "guest": true, "models": ["qwen3:4b"], "expires": "2026-11-23T05:00:00Z"}],
 //	 "legacy": [{"address": "192.168.1.7", "pubkey": "lob1…", "since": "…"}]}
 //
 // [Open] gives the live list to a worker; [Read], [Add] and [Remove] are for
-// commands, no two of which may write at a time. From a legacy address unsigned
+// commands, no two of which may write at a time. A guest may use the named
+// models, or all when none is named, until the permission expires. From a legacy address unsigned
 // requests may name that key: programs of the original sign nothing.
 //
-// cmd/ imports it; it imports key and internal packages. The file decides who
+// cmd/ imports it; it imports grid, key and internal packages. The file decides who
 // may use the machine, so it is read strictly: a member that it should not have
 // is damage, and a damaged file is never overwritten.
 package allow
@@ -26,6 +28,7 @@ import (
 	"strings"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/internal/durable"
 	"lobstah/internal/livefile"
 	"lobstah/key"
@@ -35,6 +38,7 @@ const (
 	version    = 1
 	maxEntries = 10_000
 	maxLabel   = 128
+	maxModels  = 100
 )
 
 // An Entry is one permission. With an address it is a legacy one.
@@ -43,7 +47,13 @@ type Entry struct {
 	ID      key.ID     `json:"pubkey"`
 	Label   string     `json:"label,omitempty"`
 	Since   time.Time  `json:"since,omitzero"`
+	Guest   bool       `json:"guest,omitempty"`  // came by invitation, for models only
+	Models  []string   `json:"models,omitempty"` // that it may use; none named means all
+	Expires time.Time  `json:"expires,omitzero"` // zero means never
 }
+
+// Ended reports whether the permission has expired.
+func (e Entry) Ended(now time.Time) bool { return !e.Expires.IsZero() && !now.Before(e.Expires) }
 
 // Name is the label, or the short key of an entry that has none.
 func (e Entry) Name() string {
@@ -64,6 +74,10 @@ func (e Entry) check() error {
 		return errors.New("an entry needs the member pubkey")
 	case len(e.Label) > maxLabel || strings.ContainsFunc(e.Label, func(r rune) bool { return r < ' ' || r == 0x7F }):
 		return fmt.Errorf("label: want at most %d bytes on one line", maxLabel)
+	case e.Address.IsValid() && (e.Guest || len(e.Models) > 0 || !e.Expires.IsZero()):
+		return errors.New("guest, models and expires belong to keys, not to legacy addresses")
+	case len(e.Models) > maxModels:
+		return fmt.Errorf("models: want at most %d", maxModels)
 	}
 	return nil
 }
@@ -78,7 +92,7 @@ type file struct {
 // table is a parsed file, made for looking up.
 type table struct {
 	file
-	keys   map[key.ID]string // to labels
+	keys   map[key.ID]Entry
 	legacy map[claim]bool
 }
 
@@ -105,10 +119,16 @@ func Open(path string, log *slog.Logger) (*List, error) {
 func (l *List) Path() string { return l.live.Path() }
 
 // Allowed reports whether id is on the list, as it is or was within the last
-// second, and under which label.
+// second, has not expired, and under which label.
 func (l *List) Allowed(id key.ID) (label string, ok bool) {
-	label, ok = l.live.Get().keys[id]
-	return label, ok
+	e, ok := l.live.Get().keys[id]
+	return e.Label, ok && !e.Ended(time.Now())
+}
+
+// MayUse reports whether id may use this model.
+func (l *List) MayUse(id key.ID, model grid.Model) bool {
+	e, ok := l.live.Get().keys[id]
+	return ok && !e.Ended(time.Now()) && (len(e.Models) == 0 || slices.ContainsFunc(e.Models, model.Serves))
 }
 
 // Legacy reports whether unsigned requests from addr may name id.
@@ -198,7 +218,7 @@ func rewrite(path string, change func([]Entry) []Entry) error {
 func (t table) entries() []Entry { return slices.Concat(t.Keys, t.Legacy) }
 
 func parse(data []byte) (table, error) {
-	t := table{keys: map[key.ID]string{}, legacy: map[claim]bool{}}
+	t := table{keys: map[key.ID]Entry{}, legacy: map[claim]bool{}}
 	if data == nil {
 		return t, nil
 	}
@@ -237,7 +257,7 @@ func (t *table) index() error {
 		if e.Address.IsValid() {
 			return fmt.Errorf("keys, entry %d: an address belongs to legacy", i+1)
 		}
-		t.keys[e.ID] = e.Label
+		t.keys[e.ID] = e
 	}
 	for i, e := range t.Legacy {
 		if err := e.check(); err != nil {

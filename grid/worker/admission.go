@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -18,6 +19,8 @@ import (
 type Admission interface {
 	// Allowed reports whether the owner let id in, and under which label.
 	Allowed(id key.ID) (label string, ok bool)
+	// MayUse reports whether id, which is allowed, may use this model.
+	MayUse(id key.ID, model grid.Model) bool
 	// Legacy reports whether unsigned requests from addr may name id, as the
 	// original's programs do.
 	Legacy(addr netip.Addr, id key.ID) bool
@@ -27,6 +30,7 @@ type Admission interface {
 type nobody struct{}
 
 func (nobody) Allowed(key.ID) (string, bool)  { return "", false }
+func (nobody) MayUse(key.ID, grid.Model) bool { return false }
 func (nobody) Legacy(netip.Addr, key.ID) bool { return false }
 
 // A class is why a requester is served, which decides what it may owe.
@@ -94,6 +98,15 @@ func (w *Worker) admit(c claim) (requester, *openai.Error) {
 		return rq, forbidden("not_allowed", "this worker does not know the key %s; its owner lets it in with: lobstah allow %s", c.id, c.id)
 	}
 	return rq, nil
+}
+
+// permit refuses an allowed key the models that its owner did not lend to it.
+// Who is served on other grounds (local, legacy, self) has no such limits.
+func (w *Worker) permit(c claim, rq requester, model grid.Model) *openai.Error {
+	if rq.class != allowed || c.how == byLegacy || w.config.Admission.MayUse(rq.id, model) {
+		return nil
+	}
+	return forbidden("model_not_allowed", "the key %s is a guest here, to whom the worker's owner did not lend the model %s", rq.id, model.ID)
 }
 
 func (c claim) refuseUnsigned() *openai.Error {

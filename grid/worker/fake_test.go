@@ -181,11 +181,17 @@ func (l *fakeLedger) setFail(err error) {
 type friends struct {
 	labels map[key.ID]string
 	legacy map[netip.Addr]key.ID
+	models map[key.ID]string // the one model that a guest may use
 }
 
 func (f friends) Allowed(id key.ID) (string, bool) {
 	label, ok := f.labels[id]
 	return label, ok
+}
+
+func (f friends) MayUse(id key.ID, model grid.Model) bool {
+	name, guest := f.models[id]
+	return !guest || model.Serves(name)
 }
 
 func (f friends) Legacy(addr netip.Addr, id key.ID) bool { return f.legacy[addr] == id && !id.IsZero() }

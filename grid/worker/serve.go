@@ -138,6 +138,9 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 	if j.model, fault = w.facts.find(r.Context(), j.request.Model); fault != nil {
 		return fault
 	}
+	if fault = w.permit(j.claim, j.from, j.model); fault != nil {
+		return fault
+	}
 	j.prepareCall(r)
 	return w.credit(r.Context(), j.from)
 }

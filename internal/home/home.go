@@ -24,6 +24,7 @@ type Home struct {
 	Identity string
 	Peers    string
 	Allow    string
+	Invites  string
 	Ledger   string
 	Config   string
 }
@@ -38,6 +39,7 @@ var Variables = []Variable{
 	{"LOBSTAH_IDENTITY", "identity.json", "this machine's key pair"},
 	{"LOBSTAH_PEERS", "peers.json", "the workers that this machine's router asks"},
 	{"LOBSTAH_ALLOW", "allow.json", "the keys that this machine's worker serves"},
+	{"LOBSTAH_INVITES", "invites.json", "the invitations that were made, without their secrets"},
 	{"LOBSTAH_LEDGER", "ledger.db", "the receipts"},
 	{"LOBSTAH_CONFIG", "config.yaml", "the settings, optional"},
 }
@@ -58,7 +60,7 @@ func Find(getenv func(string) string) (Home, error) {
 		return Home{}, fmt.Errorf("find the home folder: %w", err)
 	}
 	h := Home{Dir: dir}
-	paths := []*string{&h.Dir, &h.Identity, &h.Peers, &h.Allow, &h.Ledger, &h.Config}
+	paths := []*string{&h.Dir, &h.Identity, &h.Peers, &h.Allow, &h.Invites, &h.Ledger, &h.Config}
 	for i, v := range Variables[1:] {
 		path := getenv(v.Name)
 		if path == "" {
