@@ -44,7 +44,7 @@ func (p *process) invitedOnly(worker http.Handler) http.Handler {
 		case r.URL.Path == invite.Path:
 			p.door.ServeHTTP(w, r)
 		case r.Method == http.MethodPost && !p.isInvited(r):
-			refuse(w, "not_allowed", "this port serves keys that were invited; ask its owner for an invitation")
+			refuse(w, "not_allowed", "this port serves invited keys, and the request's is not one of them, or no longer; ask the owner for an invitation")
 		default:
 			if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && at.Addr().Unmap().IsLoopback() {
 				r.RemoteAddr = "" // being on this machine opens nothing here
@@ -179,7 +179,7 @@ func (p *process) sayJoined(r invite.Record, a invite.Applicant, w invite.Welcom
 	p.say("joined    %s (%s) %s", labelFor(r, a), a.ID.Short(), what)
 	p.say("words     %s", words)
 	p.say("          The other side shows the same six. To take it back: lobstah peers revoke %s", a.ID)
-	p.log.Info("a machine joined by invitation", "key", a.ID, "invitation", r.ID, "guest", r.Guest, "again", w.Again)
+	p.log.Debug("a machine joined by invitation", "key", a.ID, "invitation", r.ID, "guest", r.Guest, "again", w.Again)
 }
 
 // An openRequest names the addresses at which others should reach the worker.

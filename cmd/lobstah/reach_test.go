@@ -6,6 +6,42 @@ import (
 	"testing"
 )
 
+// A joiner may not make this machine ask its own loopback, which would answer.
+func TestOfferedAddress(t *testing.T) {
+	t.Parallel()
+	lan, here := netip.MustParseAddr("192.168.1.7"), netip.MustParseAddr("127.0.0.1")
+	for _, tt := range []struct {
+		offered []string
+		from    netip.Addr
+		want    string
+	}{
+		{[]string{"10.0.0.7:1", "192.168.1.7:2"}, lan, "192.168.1.7:2"},
+		{[]string{"10.0.0.7:1", "10.0.0.8:2"}, lan, "10.0.0.7:1"},
+		{[]string{"127.0.0.1:1", "[::1]:1", "169.254.169.254:80", "localhost:1", "box.example:1", "0.0.0.0:1"}, lan, ""},
+		{[]string{"127.0.0.1:1", "10.0.0.7:1"}, lan, "10.0.0.7:1"},
+		{[]string{"127.0.0.3:1"}, here, "127.0.0.3:1"},
+		{[]string{"169.254.169.254:80"}, here, ""},
+		{nil, lan, ""},
+	} {
+		if got, ok := offeredAddress(tt.offered, tt.from); got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%q from %s: %q; want %q", tt.offered, tt.from, got, tt.want)
+		}
+	}
+}
+
+func TestRank(t *testing.T) {
+	t.Parallel()
+	order := []struct{ address, name string }{
+		{"192.168.1.7", "eth0"}, {"100.100.1.1", "tailscale0"}, {"198.51.100.7", "eth0"}, {"fd00::7", "eth0"}, {"2001:db8::7", "eth0"}, {"172.17.0.1", "docker0"},
+	}
+	for i := range order[1:] {
+		a, b := order[i], order[i+1]
+		if rank(netip.MustParseAddr(a.address), a.name) >= rank(netip.MustParseAddr(b.address), b.name) {
+			t.Errorf("%v does not come before %v", a, b)
+		}
+	}
+}
+
 func TestReachable(t *testing.T) {
 	t.Parallel()
 	if got := reachable("192.168.1.5"); !slices.Equal(got, []string{"192.168.1.5"}) {

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/internal/livefile"
 	"lobstah/key"
 )
@@ -123,4 +125,48 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestGuests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "allow.json")
+		until := time.Now().Add(time.Hour)
+		for _, e := range []Entry{
+			{ID: id(1), Guest: true, Models: []string{"a:1b", "b"}, Expires: until},
+			{ID: id(2), Guest: true},
+			{ID: id(3)},
+		} {
+			if _, err := Add(path, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := Open(path, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(n byte, model string, want bool) {
+			t.Helper()
+			if got := l.MayUse(id(n), grid.Model{ID: model}); got != want {
+				t.Errorf("key %d may use %s: %v; want %v", n, model, got, want)
+			}
+		}
+		check(1, "a:1b", true)
+		check(1, "b:latest", true)
+		check(1, "c", false)
+		check(2, "c", true)
+		check(3, "c", true)
+		check(4, "c", false)
+		time.Sleep(time.Hour) // virtual
+		check(1, "a:1b", false)
+		if _, ok := l.Allowed(id(1)); ok {
+			t.Error("an expired guest is allowed")
+		}
+		if _, ok := l.Allowed(id(2)); !ok {
+			t.Error("a guest without an end is not allowed")
+		}
+	})
+	if _, err := Add(filepath.Join(t.TempDir(), "allow.json"), Entry{ID: id(1), Address: netip.MustParseAddr("192.0.2.1"), Guest: true}); err == nil {
+		t.Error("added a guest by address")
+	}
 }

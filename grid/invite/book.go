@@ -131,7 +131,8 @@ func Add(path string, secret Secret, t Terms, now time.Time) (Record, error) {
 	if err := r.check(); err != nil {
 		return r, err
 	}
-	return r, rewrite(path, now, func(list []Record) ([]Record, error) {
+	return r, rewrite(path, func(list []Record) ([]Record, error) {
+		list = slices.DeleteFunc(list, func(r Record) bool { return now.Sub(r.over()) > forgetAfter })
 		if len(list) >= maxRecords {
 			return nil, fmt.Errorf("more than %d invitations; the old ones are forgotten %d days after their end", maxRecords, int(forgetAfter.Hours()/24))
 		}
@@ -144,7 +145,7 @@ func Add(path string, secret Secret, t Terms, now time.Time) (Record, error) {
 // again. A [*Refusal] says why there is no way in.
 func Redeem(path string, secret Secret, guest Guest, now time.Time) (r Record, again bool, err error) {
 	guest.At = now.UTC().Truncate(time.Second)
-	err = rewrite(path, now, func(list []Record) ([]Record, error) {
+	err = rewrite(path, func(list []Record) ([]Record, error) {
 		i := find(list, secret)
 		if i < 0 {
 			return nil, errUnknown
@@ -190,7 +191,7 @@ func (r Record) refuse(again bool, now time.Time) error {
 // Revoke ends the invitation with this id. found is false when
 // there is none.
 func Revoke(path, id string, now time.Time) (r Record, found bool, err error) {
-	err = rewrite(path, now, func(list []Record) ([]Record, error) {
+	err = rewrite(path, func(list []Record) ([]Record, error) {
 		i := slices.IndexFunc(list, func(r Record) bool { return r.ID == id })
 		if i < 0 {
 			return list, nil
@@ -203,10 +204,10 @@ func Revoke(path, id string, now time.Time) (r Record, found bool, err error) {
 	return r, found, err
 }
 
-// RevokeKey ends all invitations by which id came, so that it cannot come again
+// RevokeKey ends all invitations by which id came, so that it cannot come again,
 // and returns their ids.
 func RevokeKey(path string, id key.ID, now time.Time) (ids []string, err error) {
-	err = rewrite(path, now, func(list []Record) ([]Record, error) {
+	err = rewrite(path, func(list []Record) ([]Record, error) {
 		for i := range list {
 			if list[i].has(id) && list[i].Revoked.IsZero() {
 				list[i].revoke(now)
@@ -224,13 +225,12 @@ func (r *Record) revoke(now time.Time) {
 	}
 }
 
-func rewrite(path string, now time.Time, change func([]Record) ([]Record, error)) error {
+func rewrite(path string, change func([]Record) ([]Record, error)) error {
 	list, err := Read(path)
 	if err != nil {
 		return err
 	}
 	before := len(list)
-	list = slices.DeleteFunc(list, func(r Record) bool { return now.Sub(r.over()) > forgetAfter })
 	if list, err = change(list); err != nil {
 		return err
 	}

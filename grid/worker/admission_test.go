@@ -117,3 +117,34 @@ func TestCommonsRefills(t *testing.T) {
 		t.Errorf("after the clock went back: %d; want no change", got)
 	}
 }
+
+// A guest gets the model that was lent to it, by whatever name it asks, and no
+// other; the others get every model.
+func TestGuestsAreHeldToTheirModels(t *testing.T) {
+	t.Parallel()
+	const model = "llama3.1:8b"
+	for _, tt := range []struct {
+		lent string
+		by   key.Pair
+		addr string
+		want int
+	}{
+		{model, peer, lan, 200},
+		{"another:1b", peer, lan, 403},
+		{"another:1b", peer, "127.0.0.1:1", 403}, // being on this machine is no way around
+		{"another:1b", workerPair, lan, 200},     // the owner itself
+	} {
+		e := says(thirty, "")
+		w := newTestWorker(e, &fakeLedger{}, func(c *Config) {
+			c.Admission = friends{labels: map[key.ID]string{peer.ID(): "guest"}, models: map[key.ID]string{peer.ID(): tt.lent}}
+		})
+		url := serve(t, remote(w, tt.addr))
+		got := do(t, post(t, url, chatPath, chatBody, signedBy(tt.by)))
+		if got.status != tt.want || tt.want == 403 && !strings.Contains(got.body, "model_not_allowed") {
+			t.Errorf("%q lent to %s at %s: %d %s; want %d", tt.lent, tt.by.ID().Short(), tt.addr, got.status, got.body, tt.want)
+		}
+		if asked := e.count() > 0; asked != (tt.want == 200) {
+			t.Errorf("%q lent: the engine was asked: %v", tt.lent, asked)
+		}
+	}
+}

@@ -39,7 +39,7 @@ var Variables = []Variable{
 	{"LOBSTAH_IDENTITY", "identity.json", "this machine's key pair"},
 	{"LOBSTAH_PEERS", "peers.json", "the workers that this machine's router asks"},
 	{"LOBSTAH_ALLOW", "allow.json", "the keys that this machine's worker serves"},
-	{"LOBSTAH_INVITES", "invites.json", "the invitations that were made, without their secrets"},
+	{"LOBSTAH_INVITES", "invites.json", "the invitations that were made, and who came"},
 	{"LOBSTAH_LEDGER", "ledger.db", "the receipts"},
 	{"LOBSTAH_CONFIG", "config.yaml", "the settings, optional"},
 }
