@@ -120,7 +120,7 @@ func shown(flag *kong.Flag) any {
 
 // files tells where the files are.
 func (a *app) files() []setting {
-	paths := []string{a.home.Dir, a.home.Identity, a.home.Peers, a.home.Allow, a.home.Ledger, a.home.Config}
+	paths := []string{a.home.Dir, a.home.Identity, a.home.Peers, a.home.Allow, a.home.Invites, a.home.Ledger, a.home.Config}
 	list := make([]setting, len(paths))
 	for i, v := range home.Variables {
 		list[i] = setting{Name: strings.ToLower(strings.TrimPrefix(v.Name, "LOBSTAH_")), Value: paths[i], Source: "default", Variable: v.Name, Help: v.Meaning}

@@ -111,7 +111,7 @@ func TestSecretsStayOutOfText(t *testing.T) {
 			t.Errorf("%s shows the secret", text)
 		}
 	}
-	if NewSecret() == NewSecret() {
+	if first, second := NewSecret(), NewSecret(); first == second {
 		t.Error("two secrets are the same")
 	}
 }

@@ -46,6 +46,7 @@ func TestFind(t *testing.T) {
 		Identity: filepath.Join(root, "other", "identity.json"),
 		Peers:    filepath.Join(root, "p.json"),
 		Allow:    filepath.Join(root, "other", "allow.json"),
+		Invites:  filepath.Join(root, "other", "invites.json"),
 		Ledger:   filepath.Join(root, "other", "ledger.db"),
 		Config:   filepath.Join(root, "other", "config.yaml"),
 	}
