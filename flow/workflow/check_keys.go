@@ -3,6 +3,8 @@ package workflow
 import (
 	"maps"
 	"slices"
+
+	"lobstah/internal/spelling"
 )
 
 // The words that workflow files know. Others are ignored when a file runs, so a misspelt one does nothing, which is why they are worth a warning.
@@ -44,9 +46,13 @@ func setOf(words []string) map[string]bool {
 
 // didYouMean names the known word that is nearest, if one is near.
 func didYouMean(word string, known map[string]bool) string {
+	const longest = 64 // no word of ours is half as long
+	if len(word) > longest {
+		return ""
+	}
 	best, at := "", max(2, len(word)/3)+1
 	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if d := distance(word, k, at); d < at {
+		if d := spelling.Distance(word, k); d < at {
 			best, at = k, d
 		}
 	}
@@ -54,28 +60,4 @@ func didYouMean(word string, known map[string]bool) string {
 		return ""
 	}
 	return "did you mean " + best + "?"
-}
-
-// distance counts the letters to insert, remove or change; limit or more is as good as infinite.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

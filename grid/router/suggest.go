@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"lobstah/internal/spelling"
 )
 
 // nearest returns up to three names of models that the given one may mean. It
@@ -22,7 +24,7 @@ func nearest(model string, offers map[string][]offer) []string {
 			break
 		}
 		other := strings.ToLower(name[:min(len(name), longest)])
-		d := distance(given, other)
+		d := spelling.Distance(given, other)
 		if strings.HasPrefix(other, given) || strings.HasPrefix(given, other) {
 			d = min(d, 1)
 		}
@@ -38,25 +40,4 @@ func nearest(model string, offers map[string][]offer) []string {
 		names = append(names, g.name)
 	}
 	return names
-}
-
-// distance is Levenshtein's: how many bytes to insert, delete or change.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"lobstah/internal/spelling"
 )
 
 // Count writes a number with its thousands apart: -1,234,567.
@@ -119,7 +121,7 @@ func Nearest(typed string, candidates []string) []string {
 	}
 	var near []scored
 	for _, c := range candidates {
-		d := distance(strings.ToLower(typed), strings.ToLower(c))
+		d := spelling.Distance(strings.ToLower(typed), strings.ToLower(c))
 		if d <= max(1, len(typed)/3) || len(typed) >= 3 && strings.Contains(c, typed) {
 			near = append(near, scored{c, d})
 		}
@@ -130,24 +132,4 @@ func Nearest(typed string, candidates []string) []string {
 		list = append(list, n.text)
 	}
 	return list
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
