@@ -1,8 +1,14 @@
 package main
 
-import "context"
+import (
+	"context"
 
-type idCommand struct{}
+	"lobstah/key"
+)
+
+type idCommand struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
 
 // Help is printed by --help.
 func (idCommand) Help() string {
@@ -12,10 +18,13 @@ func (idCommand) Help() string {
   on the machine that asks:    lobstah peers add KEY HOST:PORT`
 }
 
-func (idCommand) Run(ctx context.Context, a *app) error {
+func (c idCommand) Run(ctx context.Context, a *app) error {
 	id, _, err := a.identity(ctx)
 	if err != nil {
 		return err
+	}
+	if c.JSON {
+		return a.json(map[string]key.ID{"pubkey": id.ID()})
 	}
 	a.say("%s", id.ID())
 	return nil
