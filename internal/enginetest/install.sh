@@ -12,7 +12,7 @@ touch "$apt/status"
 # Packages come from the mirror that this machine already uses.
 site=$(apt-get indextargets --format '$(SITE)' | grep -v security | head -1)
 cat > "$apt/sources.list" <<END
-deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site:-http://deb.debian.org/debian} sid main
+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site:?no Debian mirror is configured on this machine} sid main
 END
 cat > "$apt/apt.conf" <<END
 Dir::State "$apt/state"; Dir::State::status "$apt/status"; Dir::Cache "$apt/cache";
