@@ -20,16 +20,16 @@ var missings = []missing{
 	{"peers gossip-nostr", "", "finding peers over Nostr", "add them by hand: lobstah peers add PUBKEY URL"},
 	{"balance", "--network", "collecting other people's receipts from relays", "lobstah balance shows this machine's own ledger"},
 	{"balance", "--nostr-relay", "collecting other people's receipts from relays", "lobstah balance shows this machine's own ledger"},
-	{"worker", "--publish-via-nostr", "announcing over Nostr", announceByHand},
-	{"worker", "--nostr-relay", "announcing over Nostr", announceByHand},
-	{"worker", "--announce-to", "announcing to a tracker", announceByHand},
-	{"worker", "--announce-url", "announcing to a tracker", announceByHand},
-	{"worker", "--announce-label", "announcing to a tracker", announceByHand},
-	{"worker", "--announce-ttl", "announcing to a tracker", announceByHand},
-	{"share", "", "sharing by one line", announceByHand},
+	{"worker", "--publish-via-nostr", "announcing over Nostr", joinInstead},
+	{"worker", "--nostr-relay", "announcing over Nostr", joinInstead},
+	{"worker", "--announce-to", "announcing to a tracker", joinInstead},
+	{"worker", "--announce-url", "announcing to a tracker", joinInstead},
+	{"worker", "--announce-label", "announcing to a tracker", joinInstead},
+	{"worker", "--announce-ttl", "announcing to a tracker", joinInstead},
+	{"share", "", "sharing by one line", joinInstead},
 }
 
-const announceByHand = "on the machine that asks: lobstah peers add PUBKEY URL; on this one: lobstah allow PUBKEY"
+const joinInstead = "join the two machines by one line instead: lobstah invite here, lobstah join LINE there"
 
 // notYet refuses what is not in this version, instead of ignoring it.
 func notYet(args []string) error {
