@@ -33,5 +33,5 @@ type Board interface {
 	// means as long as the offer says.
 	Publish(ctx context.Context, offer *announce.Signed) (time.Duration, error)
 	// Withdraw takes down what was published.
-	Withdraw(ctx context.Context, gone *announce.Withdrawal) error
+	Withdraw(ctx context.Context, gone announce.Withdrawal) error
 }
