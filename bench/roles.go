@@ -18,6 +18,7 @@ import (
 	"lobstah/grid"
 	"lobstah/grid/channel"
 	"lobstah/grid/router"
+	"lobstah/internal/dualport"
 	"lobstah/key"
 	"lobstah/ledger"
 	"lobstah/ledger/sqlite"
@@ -47,7 +48,7 @@ func serve(ctx context.Context, role, upstream string) error {
 		if err != nil {
 			return err
 		}
-		ln = channel.NewListener(ln, config)
+		ln = dualport.Listen(ln, config)
 	case "floor":
 		handler = floor(upstream)
 	case "router", "receipts":

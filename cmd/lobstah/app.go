@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"lobstah/internal/cli"
+	"lobstah/internal/cmdline"
 	"lobstah/internal/home"
 )
 
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, streams cli.IO) int {
 }
 
 func execute(ctx context.Context, args []string, streams cli.IO) error {
-	args = rewrite(args)
+	args = cmdline.Rewrite(args)
 	if err := notYet(args); err != nil {
 		return err
 	}
@@ -70,13 +70,7 @@ func execute(ctx context.Context, args []string, streams cli.IO) error {
 	}
 	a.sources = &sources{app: a}
 	helped := false
-	a.parser, err = kong.New(&commands{},
-		kong.Name("lobstah"),
-		kong.Writers(streams.Out, streams.Err),
-		kong.Exit(func(int) { helped = true }), // after --help, which has printed
-		kong.Help(printHelp),
-		kong.Resolvers(a.sources),
-	)
+	a.parser, err = program.New(&commands{}, streams, &helped, kong.Resolvers(a.sources))
 	if err != nil {
 		return err
 	}
@@ -95,67 +89,12 @@ func execute(ctx context.Context, args []string, streams cli.IO) error {
 	return err
 }
 
-// rewrite maps the other spellings of things onto the commands.
-func rewrite(args []string) []string {
-	switch {
-	case len(args) == 0:
-		return []string{"--help"}
-	case args[0] == "help":
-		return append(args[1:len(args):len(args)], "--help")
-	case args[0] == "--version" || args[0] == "-v":
-		return []string{"version"}
-	case args[0] == "--help" || args[0] == "-h":
-		return []string{"--help"}
-	}
-	return args
-}
-
 // misuse makes an error of the parser one of ours.
 func (a *app) misuse(args []string, err error) error {
 	if a.sources.fail != nil {
 		return a.sources.fail
 	}
-	command := "lobstah"
-	if e, ok := errors.AsType[*kong.ParseError](err); ok {
-		if node := e.Context.Selected(); node != nil {
-			command = "lobstah " + path(node)
-		} else if a.unknown(args[0]) {
-			err := cli.Usagef("unknown command: %s", args[0])
-			if near := cli.Nearest(args[0], a.commandNames()); len(near) > 0 {
-				return cli.Hintf(err, "did you mean: lobstah %s", strings.Join(near, ", lobstah "))
-			}
-			return cli.Hintf(err, "lobstah --help lists the commands")
-		}
-	}
-	return cli.Hintf(cli.Usagef("%v", err), "%s --help shows how it is used", command)
-}
-
-func (a *app) unknown(name string) bool {
-	for _, n := range a.parser.Model.Children {
-		if n.Name == name {
-			return false
-		}
-	}
-	return !strings.HasPrefix(name, "-")
-}
-
-func (a *app) commandNames() []string {
-	var names []string
-	for _, n := range a.parser.Model.Children {
-		if !n.Hidden {
-			names = append(names, n.Name)
-		}
-	}
-	return names
-}
-
-// path is how a command is typed, after the program's name.
-func path(node *kong.Node) string {
-	var words []string
-	for ; node != nil && node.Type == kong.CommandNode; node = node.Parent {
-		words = append([]string{node.Name}, words...)
-	}
-	return strings.Join(words, " ")
+	return program.Misuse(a.parser, args, err)
 }
 
 // say prints a line of output.

@@ -11,6 +11,7 @@ import (
 	"lobstah/grid/allow"
 	"lobstah/grid/discover"
 	"lobstah/internal/cli"
+	"lobstah/internal/cmdline"
 )
 
 type completionCommand struct {
@@ -91,7 +92,7 @@ func (a *app) candidates(words []string, last string) (list [][2]string) {
 		}
 	}
 	if strings.HasPrefix(last, "-") {
-		for _, flag := range flagsOf(node) {
+		for _, flag := range cmdline.Flags(node) {
 			list = append(list, [2]string{"--" + flag.Name, flag.Help})
 		}
 		return list
@@ -106,7 +107,7 @@ func (a *app) candidates(words []string, last string) (list [][2]string) {
 
 // wordsFor completes the arguments that this machine knows.
 func (a *app) wordsFor(node *kong.Node) (list [][2]string) {
-	switch path(node) {
+	switch cmdline.Path(node) {
 	case "peers remove", "peers revoke":
 		peers, err := discover.Read(a.home.Peers)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"lobstah/internal/cli"
+	"lobstah/internal/cmdline"
 	"lobstah/internal/home"
 )
 
@@ -81,7 +82,7 @@ func (a *app) settings(ctx *kong.Context) []setting {
 		}
 	}
 	var list []setting
-	for _, flag := range flagsOf(ctx.Selected()) {
+	for _, flag := range cmdline.Flags(ctx.Selected()) {
 		name := flag.Tag.Get("setting")
 		if name == "" {
 			continue

@@ -17,6 +17,7 @@ import (
 	"lobstah/grid/invite"
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
+	"lobstah/internal/dualport"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -318,7 +319,7 @@ func (p *process) openPort(host string, port int) (address string, fresh bool, e
 		return "", false, fmt.Errorf("open a port to invited keys: %w", err)
 	}
 	worker, _, _ := p.parts()
-	p.serve(channel.NewListener(l, config), p.invitedOnly(worker))
+	p.serve(dualport.Listen(l, config), p.invitedOnly(worker))
 	address = l.Addr().String()
 	p.mu.Lock()
 	if p.invited == nil {

@@ -21,6 +21,7 @@ import (
 	"lobstah/grid/worker"
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
+	"lobstah/internal/dualport"
 	"lobstah/internal/home"
 	"lobstah/internal/portowner"
 	"lobstah/key"
@@ -162,7 +163,7 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 	p.mu.Unlock()
 	p.tasks.Go(func() { w.Run(p.background) })
 	p.door = &invite.Door{Self: p.id.ID(), Admit: p.welcome, Log: p.log.With("part", "door")}
-	p.serve(channel.NewListener(l, config), p.behindDoor(w))
+	p.serve(dualport.Listen(l, config), p.behindDoor(w))
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
 }

@@ -15,6 +15,7 @@ import (
 	"lobstah/grid/announce"
 	"lobstah/grid/channel"
 	"lobstah/internal/cli"
+	"lobstah/internal/dualport"
 	"lobstah/key"
 )
 
@@ -127,7 +128,7 @@ func TestReachWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := channel.NewListener(listenLocally(t), config)
+	l := dualport.Listen(listenLocally(t), config)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })

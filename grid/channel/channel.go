@@ -1,7 +1,7 @@
 // Package channel is the connection between a router and a worker: one port
 // that answers HTTP and TLS 1.3 alike, and the client that reaches it.
 //
-// A worker serves HTTP on [NewListener]; a router gets the round tripper of a
+// A worker serves HTTP on an internal/dualport; a router gets the round tripper of a
 // peer from [Transport.RoundTripper]. Whatever the scheme of a peer's URL says,
 // TLS pinned to the peer's key is spoken; plain HTTP is left to programs that
 // know no TLS, on loopback or where the user marked the peer insecure.

@@ -19,12 +19,13 @@ import (
 
 	"lobstah/grid"
 	"lobstah/grid/channel"
+	"lobstah/internal/dualport"
 	"lobstah/internal/memnet"
 	"lobstah/key"
 )
 
 // serve starts a worker's port on loopback that tells whether TLS was used.
-func serve(t *testing.T, pair key.Pair, options ...channel.Option) *channel.Listener {
+func serve(t *testing.T, pair key.Pair, options ...dualport.Option) *dualport.Listener {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +35,7 @@ func serve(t *testing.T, pair key.Pair, options ...channel.Option) *channel.List
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := channel.NewListener(inner, config, options...)
+	l := dualport.Listen(inner, config, options...)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "tls=%t %s %s %s", r.TLS != nil, r.Method, r.URL.Path, body)
@@ -289,7 +290,7 @@ func TestSlowClientsDoNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	const most = 4
 	pair := key.FromSeed([32]byte{1})
-	l := serve(t, pair, channel.MaxUnproven(most), channel.HandshakeTimeout(time.Hour))
+	l := serve(t, pair, dualport.MaxUnproven(most), dualport.HandshakeTimeout(time.Hour))
 	var slow []net.Conn
 	for i := range 2 * most { // silent ones, and such as begin a handshake and stop
 		c, err := net.Dial("tcp", l.Addr().String())
@@ -322,7 +323,7 @@ func TestSilentClientIsDroppedInTime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := channel.NewListener(inner, config, channel.HandshakeTimeout(7*time.Second))
+			l := dualport.Listen(inner, config, dualport.HandshakeTimeout(7*time.Second))
 			defer l.Close()
 			c, err := inner.DialContext(t.Context(), "", "")
 			if err != nil {
@@ -360,7 +361,7 @@ func TestCloseEndsAcceptAndUnfinishedHandshakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := channel.NewListener(inner, config)
+	l := dualport.Listen(inner, config)
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

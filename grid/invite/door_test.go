@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"lobstah/grid/channel"
+	"lobstah/internal/dualport"
 	"lobstah/key"
 	"lobstah/receipt"
 )
@@ -34,7 +34,7 @@ func serveDoor(t *testing.T, pair key.Pair, admit func(context.Context, Applican
 	}
 	server := httptest.NewUnstartedServer(&Door{Self: pair.ID(), Admit: admit, Log: slog.New(slog.DiscardHandler)})
 	server.Listener.Close()
-	server.Listener = channel.NewListener(l, config)
+	server.Listener = dualport.Listen(l, config)
 	server.Start()
 	t.Cleanup(server.Close)
 	return l.Addr().String()

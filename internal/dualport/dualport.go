@@ -1,4 +1,10 @@
-package channel
+// Package dualport makes one port answer plain HTTP and TLS alike, told apart by
+// the first byte of each connection.
+//
+// Call [Listen] on a listener and serve on what it returns. The grid's workers
+// and the nodes of the mesh do; it knows neither. Whoever connects is a stranger:
+// the time and the number of connections that have proved nothing are bounded.
+package dualport
 
 import (
 	"context"
@@ -49,8 +55,8 @@ func HandshakeTimeout(d time.Duration) Option { return func(l *Listener) { l.tim
 // MaxUnproven sets how many clients may be at that stage; 256 by default.
 func MaxUnproven(n int) Option { return func(l *Listener) { l.unproven = n } }
 
-// NewListener wraps inner. Close ends it, inner, and every unfinished handshake.
-func NewListener(inner net.Listener, config *tls.Config, options ...Option) *Listener {
+// Listen wraps inner. Close ends it, inner, and every unfinished handshake.
+func Listen(inner net.Listener, config *tls.Config, options ...Option) *Listener {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Listener{
 		inner: inner, config: config, timeout: defaultHandshake, unproven: defaultUnproven,
