@@ -62,13 +62,13 @@ type chatUsage struct {
 func whole(raw []byte, asked *request, now int64) ([]byte, error) {
 	var in answer
 	if len(raw) > maxWhole {
-		return nil, fmt.Errorf("Anthropic's answer is larger than %d MiB", maxWhole>>20)
+		return nil, fmt.Errorf("the answer of Anthropic is larger than %d MiB", maxWhole>>20)
 	}
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return nil, fmt.Errorf("reading Anthropic's answer: %w", err)
 	}
 	if in.Type != "message" || in.StopReason == "" {
-		return nil, errors.New("Anthropic's answer is no finished message")
+		return nil, errors.New("the answer of Anthropic is no finished message")
 	}
 	finish := finishReason(in.StopReason, asked.structured)
 	out := chatAnswer{ID: in.ID, Object: "chat.completion", Created: now, Model: in.Model, Usage: in.Usage.chat()}
