@@ -116,22 +116,6 @@ func TestSecretsStayOutOfText(t *testing.T) {
 	}
 }
 
-func TestWordList(t *testing.T) {
-	t.Parallel()
-	list := strings.Fields(wordText)
-	if len(list) != 1024 {
-		t.Fatalf("%d words; want 1024", len(list))
-	}
-	if !slices.IsSorted(list) || len(slices.Compact(slices.Clone(list))) != len(list) {
-		t.Error("the words are not sorted and distinct")
-	}
-	for _, w := range list {
-		if len(w) < 4 || len(w) > 8 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz") != "" {
-			t.Errorf("%q: want 4 to 8 lower-case letters", w)
-		}
-	}
-}
-
 func TestWordsDependOnEverything(t *testing.T) {
 	t.Parallel()
 	words := Words(inviter.ID(), joiner.ID(), secret)

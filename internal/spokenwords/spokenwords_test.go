@@ -2,17 +2,23 @@ package spokenwords
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
 func TestList(t *testing.T) {
 	t.Parallel()
-	if len(list()) != 1024 {
-		t.Fatalf("%d words; want 1024", len(list()))
+	words := list()
+	if len(words) != 1024 {
+		t.Fatalf("%d words; want 1024", len(words))
 	}
-	sorted := slices.Sorted(slices.Values(list()))
-	if len(slices.Compact(sorted)) != 1024 {
-		t.Error("a word stands twice")
+	if !slices.IsSorted(words) || len(slices.Compact(slices.Clone(words))) != len(words) {
+		t.Error("the words are not sorted and distinct")
+	}
+	for _, w := range words {
+		if len(w) < 4 || len(w) > 8 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz") != "" {
+			t.Errorf("%q: want 4 to 8 lower-case letters", w)
+		}
 	}
 }
 
