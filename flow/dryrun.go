@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 
-	"lobstah/flow/interp"
 	"lobstah/flow/syntax"
 	"lobstah/flow/value"
 )
@@ -17,7 +16,7 @@ func (s *Shell) PlanPipeline(w io.Writer, text string) error {
 		return &ParseError{err}
 	}
 	if name, unknown := s.Env.Commands.Unknown(p); unknown {
-		return interp.UnknownCommandError{Name: name}
+		return s.Env.Commands.Missing(name)
 	}
 	plural := "s"
 	if len(p.Stages) == 1 {

@@ -3,7 +3,9 @@ package flow_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -144,5 +146,45 @@ func TestPlan(t *testing.T) {
 	}
 	if err := s.PlanPipeline(&b, "nope"); err == nil || err.Error() != "Unknown command: nope" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What LOBSTER_COMMANDS leaves out is out everywhere: in pipelines, in resumed ones, in steps, and as shell text.
+func TestOnlyNamedCommands(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f.lobster")
+	if err := os.WriteFile(file, []byte("steps:\n  - id: a\n    run: echo hi\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func(names string) *flow.Shell {
+		environ := []string{"LOBSTER_STATE_DIR=" + filepath.Join(dir, "state"), "LOBSTER_JOURNAL_DIR=off", "LOBSTER_COMMANDS=" + names, "PATH=" + os.Getenv("PATH")}
+		s, err := flow.Open(environ, interp.Tool, flow.Streams{Out: io.Discard, Err: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const gate = "commands.list | head --n 1 | approve --prompt P | map --wrap x"
+	paused, err := open("commands.list, approve head,map").Pipeline(t.Context(), gate)
+	collect(t, paused, err)
+	token := value.Text(paused.Approval.Field("resumeToken"))
+	few := open("commands.list,head")
+	_, fromPipeline := few.Pipeline(t.Context(), gate)
+	_, fromFile := few.File(t.Context(), file, value.Undefined)
+	_, fromPlan := few.Resume(t.Context(), token, "", workflow.Answer{Approve: new(true)})
+	for what, err := range map[string]error{"a pipeline": fromPipeline, "shell text": fromFile, "a resumed pipeline": fromPlan, "a plan": few.PlanPipeline(io.Discard, gate)} {
+		if refused, ok := errors.AsType[interp.NotAllowedError](err); !ok {
+			t.Errorf("%s: got %v, want a NotAllowedError", what, err)
+		} else if what == "shell text" && refused.Name != "exec" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := few.Pipeline(t.Context(), "nothing"); !strings.Contains(fmt.Sprint(err), "Unknown command: nothing") {
+		t.Errorf("an unknown command: %v", err)
+	}
+	o, err := open("exec").File(t.Context(), file, value.Undefined)
+	if got := collect(t, o, err); got != `["hi\n"]` {
+		t.Errorf("with exec: %s", got)
 	}
 }

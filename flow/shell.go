@@ -52,10 +52,19 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 	mask := secret.FromEnviron(environ)
 	s := &Shell{Pauses: pauses, Journal: openJournal(get, mask.Text)}
 	s.Env = &interp.Env{
-		Handlers: host.Handlers(std.In, std.Out, vars), Commands: interp.NewRegistry(stdlib.Commands()...), Mode: mode, Vars: vars,
+		Handlers: host.Handlers(std.In, std.Out, vars), Commands: commands(vars["LOBSTER_COMMANDS"]), Mode: mode, Vars: vars,
 		Stdout: std.Out, Stderr: std.Err, Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
 	}
 	return s, nil
+}
+
+// commands are all commands, or those that a list with commas names.
+func commands(names string) *interp.Registry {
+	all := interp.NewRegistry(stdlib.Commands()...)
+	if names == "" {
+		return all
+	}
+	return all.Only(strings.FieldsFunc(names, func(r rune) bool { return r == ',' || r == ' ' })...)
 }
 
 // Vars turns NAME=value into a map.

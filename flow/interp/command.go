@@ -61,6 +61,7 @@ func Emit(items ...value.Value) Output { return Output{Output: Items(items...)} 
 // Registry holds the commands by name.
 type Registry struct {
 	commands map[string]Command
+	withheld map[string]bool // those that [Registry.Only] left out
 }
 
 // NewRegistry returns a registry of these commands.
@@ -70,6 +71,35 @@ func NewRegistry(commands ...Command) *Registry {
 		r.commands[c.Name] = c
 	}
 	return r
+}
+
+// Only returns a registry of the named commands of r and no others. Shell text, which can do whatever exec can, runs only if exec is among them.
+func (r *Registry) Only(names ...string) *Registry {
+	kept := &Registry{commands: map[string]Command{}, withheld: map[string]bool{}}
+	for name, c := range r.commands {
+		if slices.Contains(names, name) {
+			kept.commands[name] = c
+		} else {
+			kept.withheld[name] = true
+		}
+	}
+	return kept
+}
+
+// Missing is the error of a name that the registry lacks.
+func (r *Registry) Missing(name string) error {
+	if r.withheld[name] {
+		return NotAllowedError{name}
+	}
+	return UnknownCommandError{name}
+}
+
+// MayRunShell says why shell text may not be run, or nil.
+func (r *Registry) MayRunShell() error {
+	if r != nil && r.withheld["exec"] {
+		return NotAllowedError{"exec"}
+	}
+	return nil
 }
 
 // Lookup returns the command of that name.

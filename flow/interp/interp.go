@@ -58,6 +58,13 @@ type UnknownCommandError struct{ Name string }
 
 func (e UnknownCommandError) Error() string { return "Unknown command: " + e.Name }
 
+// NotAllowedError is a stage whose command exists and was left out by who started the program.
+type NotAllowedError struct{ Name string }
+
+func (e NotAllowedError) Error() string {
+	return "Command not allowed here: " + e.Name + " (LOBSTER_COMMANDS names those that are)"
+}
+
 // Run runs the pipeline. An error may come from Run or later from Result.Output; the two mean the same.
 func Run(ctx context.Context, env *Env, p syntax.Pipeline, opts Options) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -89,7 +96,7 @@ func assemble(ctx context.Context, env *Env, p syntax.Pipeline, opts Options, ba
 	for i, stage := range p.Stages {
 		cmd, ok := env.Commands.Lookup(stage.Name)
 		if !ok {
-			return Result{}, UnknownCommandError{stage.Name}
+			return Result{}, env.Commands.Missing(stage.Name)
 		}
 		if unsafe != nil && len(cmd.SideEffects) > 0 {
 			if err := unsafe(); err != nil {

@@ -71,6 +71,9 @@ func (w job) stdin(s *Step) (value.Value, error) {
 }
 
 func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
+	if err := w.env.Commands.MayRunShell(); err != nil {
+		return value.Undefined, err
+	}
 	in, err := w.stdin(s)
 	if err != nil {
 		return value.Undefined, err
