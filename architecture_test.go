@@ -38,6 +38,7 @@ var arrows = []arrow{
 	{"grid/channel", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/worker/...", []string{"grid", "grid/engine", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/router/...", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
+	{"grid/discover/...", []string{"grid", "grid/announce", "grid/discover", "key", "receipt", "openai", "internal/..."}, "places of announcements know what a place is"},
 	{"grid/...", []string{"grid", "grid/announce", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"mesh/...", []string{"mesh/...", "key", "internal/..."}, "the mesh does not know the grid"},
 	{"flow/...", []string{"flow/...", "internal/..."}, "the shell is useful without grid and mesh"},

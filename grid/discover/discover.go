@@ -1,5 +1,7 @@
-// Package discover tells a router which workers there are. It has one source
-// so far, the file that the user keeps: peers.json, an array of
+// Package discover tells a router which workers there are, and the grid that a
+// worker is there.
+//
+// What the user keeps is peers.json, an array of
 //
 //	{"pubkey": "lob1…", "url": "https://host:17474", "label": "…", "insecure": false}
 //
@@ -8,9 +10,15 @@
 // not know, and write the whole file or nothing. Callers see to it that no two
 // of them write at a time.
 //
-// cmd/ imports it; it imports grid, key and internal packages. The file is
-// written by people: a damaged one is refused with its line and never
-// overwritten.
+// What machines tell each other goes over places: a [Board] takes a worker's
+// offer, a [Source] shows offers. An [Announcer] keeps an offer on boards, a
+// [Learner] asks sources and keeps a bounded table of peers. The folders below
+// are the places: trackers, nostr and lan.
+//
+// cmd/ imports it; it imports grid, grid/announce, key and internal packages.
+// The file is written by people: a damaged one is refused with its line and
+// never overwritten. Sources are hostile, each of its own: they only count with
+// offers that their workers signed, and none can push out another's.
 package discover
 
 import (
