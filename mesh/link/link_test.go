@@ -216,8 +216,8 @@ func TestStrongSecrets(t *testing.T) {
 		"l3Zt0PzA9QdW5yRk7uVhXg":           true,
 		"q7-Zt0PzA9QdW5yRk7uVhXgM_w8n2b4c": true,
 	} {
-		if got := strong(text); got != want {
-			t.Errorf("strong(%q) = %v, want %v", text, got, want)
+		if got := StrongText(text); got != want {
+			t.Errorf("StrongText(%q) = %v, want %v", text, got, want)
 		}
 	}
 	if got := testSecret(t, strongText); strings.Contains(got.String()+got.GoString(), hex.EncodeToString(got.key)) {

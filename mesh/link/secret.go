@@ -38,7 +38,7 @@ func newSecret(text string, rounds int) (Secret, error) {
 	if err != nil {
 		return Secret{}, fmt.Errorf("draw a key from the cluster secret: %w", err)
 	}
-	return Secret{drawn, strong(text)}, nil
+	return Secret{drawn, StrongText(text)}, nil
 }
 
 // Strong reports whether the secret looks like at least 128 random bits, so that
@@ -54,9 +54,9 @@ func (s Secret) GoString() string { return s.String() }
 // LogValue keeps the secret out of logs.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// strong recognises 128 bits as hex or base64. Words of a language never count,
+// StrongText recognises 128 bits as hex or base64. Words of a language never count,
 // however long: a person who chose them may have chosen them elsewhere.
-func strong(text string) bool {
+func StrongText(text string) bool {
 	distinct := map[rune]bool{}
 	for _, r := range text {
 		distinct[r] = true

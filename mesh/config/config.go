@@ -1,0 +1,213 @@
+// Package config reads the configuration of a mesh node: one file, JSON or YAML,
+// with the field names of the original clawmatrix.
+//
+// Call [Read], or [Parse] on text; both are strict, and name the line and the
+// nearest field name on a mistake. [Config.Warnings] says what a reader of the
+// file should know before the node starts. [New] writes the file of a new node.
+//
+// The file is its owner's, so it is trusted; it may hold the secret of the mesh,
+// and nothing here puts that into an error. cmd/ composes nodes of it; the parts
+// below mesh/ do not import it.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"lobstah/key"
+	"lobstah/mesh/link"
+	"lobstah/mesh/member"
+)
+
+// Defaults of fields.
+const (
+	DefaultListenHost     = "0.0.0.0"
+	DefaultListenPort     = 19000
+	DefaultProxyPort      = 19001
+	DefaultMaxOutputBytes = 1 << 20
+)
+
+// Config is what the file says, with defaults filled in.
+type Config struct {
+	NodeID     string    `json:"nodeId"`
+	Secret     Secrets   `json:"secret"`
+	Trust      Trust     `json:"trust,omitempty"`
+	Listen     bool      `json:"listen,omitempty"`
+	ListenHost string    `json:"listenHost,omitempty"`
+	ListenPort int       `json:"listenPort,omitempty"`
+	TLSCert    string    `json:"tlsCert,omitempty"` // file; without it the node's own certificate
+	TLSKey     string    `json:"tlsKey,omitempty"`
+	Addresses  []string  `json:"addresses,omitempty"` // HOST[:PORT] where others reach the listener; for invitations
+	Peers      []Peer    `json:"peers,omitempty"`
+	Agents     []Agent   `json:"agents,omitempty"`
+	Models     []Model   `json:"models,omitempty"`
+	Tags       []string  `json:"tags,omitempty"`
+	ProxyPort  int       `json:"proxyPort,omitempty"`
+	ToolProxy  ToolProxy `json:"toolProxy,omitempty"`
+}
+
+// Secrets are the secrets of the mesh, the newest first. The file has one text
+// or a list.
+type Secrets []string
+
+// Trust says what makes another node trusted with tools, hand-offs and sends.
+type Trust string
+
+// The kinds of trust. Files without the field, as the original's, have the
+// second.
+const (
+	Verified Trust = "verified" // its key is pinned here
+	BySecret Trust = "secret"   // it knows the secret
+)
+
+// A Peer is a node to dial.
+type Peer struct {
+	NodeID string `json:"nodeId"`
+	URL    string `json:"url"`
+	Key    string `json:"key,omitempty"` // lob1...: pins it
+}
+
+// ID is the key that the file pins the peer to, zero for none.
+func (p Peer) ID() key.ID {
+	id, err := key.ParseID(p.Key)
+	if err != nil {
+		return key.ID{} // Parse has seen to it that it is empty
+	}
+	return id
+}
+
+// An Agent is one that this node offers.
+type Agent struct {
+	ID          string   `json:"id"`
+	Description string   `json:"description,omitempty"`
+	Tags        []string `json:"tags,omitempty"`
+}
+
+// A Model is one that this node shares. Provider is an engine, a provider of the
+// OpenClaw configuration, anthropic, openai, openrouter, or a base URL.
+type Model struct {
+	ID          string `json:"id"`
+	Provider    string `json:"provider,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+// ToolProxy says which tools others may run here. Deny wins; an empty Allow
+// allows nothing, and "*" everything.
+type ToolProxy struct {
+	Enabled        bool              `json:"enabled,omitempty"`
+	Allow          []string          `json:"allow,omitempty"`
+	Deny           []string          `json:"deny,omitempty"`
+	MaxOutputBytes int               `json:"maxOutputBytes,omitempty"`
+	Callers        map[string]Caller `json:"callers,omitempty"` // by node name or key
+	Approve        []string          `json:"approve,omitempty"` // a command that is asked before each call
+}
+
+// A Caller narrows the tools for one node.
+type Caller struct {
+	Allow    []string   `json:"allow,omitempty"`
+	Paths    []string   `json:"paths,omitempty"`    // folders that file tools stay inside of
+	Commands [][]string `json:"commands,omitempty"` // argument patterns that exec may run, without a shell
+}
+
+// defaults fills in what the file left out.
+func (c *Config) defaults() {
+	if c.Trust == "" {
+		c.Trust = BySecret
+	}
+	if c.ListenHost == "" {
+		c.ListenHost = DefaultListenHost
+	}
+	if c.ListenPort == 0 {
+		c.ListenPort = DefaultListenPort
+	}
+	if c.ProxyPort == 0 {
+		c.ProxyPort = DefaultProxyPort
+	}
+	if c.ToolProxy.MaxOutputBytes == 0 {
+		c.ToolProxy.MaxOutputBytes = DefaultMaxOutputBytes
+	}
+}
+
+// Offer is what the node tells the others that it has.
+func (c *Config) Offer() member.Offer {
+	offer := member.Offer{Tags: c.Tags}
+	for _, a := range c.Agents {
+		offer.Agents = append(offer.Agents, member.Agent{ID: a.ID, Description: a.Description, Tags: a.Tags})
+	}
+	for _, m := range c.Models {
+		offer.Models = append(offer.Models, member.Model{ID: m.ID, Provider: providerName(m.Provider), Description: m.Description})
+	}
+	return offer
+}
+
+// providerName keeps addresses inside of this node's network to itself.
+func providerName(provider string) string {
+	if strings.Contains(provider, "://") {
+		return "openai-compatible"
+	}
+	return provider
+}
+
+// Warnings are sentences about what this file allows, for the log of a start.
+func (c *Config) Warnings() (list []string) {
+	if c.Trust == BySecret {
+		text := "trust: secret: whoever holds the secret of this mesh may use this node's models, hand tasks to its agents and send them messages"
+		if c.ToolProxy.Enabled {
+			text += ", and run the tools that toolProxy allows"
+		}
+		list = append(list, text+", under any name; with trust: verified only nodes whose key you have verified may")
+	}
+	for _, s := range c.Secret {
+		if !link.StrongText(s) {
+			list = append(list, "the secret looks like words or is short: it is shown to pinned nodes and to servers with a valid certificate only. Take one of 256 random bits: clawmatrix init prints one")
+			break
+		}
+	}
+	for _, p := range c.Peers {
+		if u, err := link.ParseURL(p.URL); err == nil && u.Scheme == "ws" && !Loopback(u.Hostname()) {
+			list = append(list, fmt.Sprintf("%s: others on the way see that this is a mesh, though not what it carries; take wss://", p.URL))
+		}
+	}
+	return append(list, c.ToolProxy.warnings()...)
+}
+
+func (t *ToolProxy) warnings() (list []string) {
+	if t.Enabled && len(t.Allow) == 0 && len(t.Callers) == 0 {
+		list = append(list, `toolProxy allows nothing, since its allow list is empty; the original would allow everything, which is written as: allow: ["*"]`)
+	}
+	return list
+}
+
+// Loopback reports whether a host is this very machine.
+func Loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// HostPort completes an address with the port of the mesh.
+func HostPort(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = strings.Trim(address, "[]"), link.Port
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@ ") {
+		return "", fmt.Errorf("%.200q is not HOST or HOST:PORT", address)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// providerFault says what is wrong with a provider, empty when nothing is.
+func providerFault(provider string) string {
+	if !strings.Contains(provider, "://") {
+		return ""
+	}
+	if u, err := url.Parse(provider); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return "want a name or a base URL such as http://127.0.0.1:8080/v1"
+	}
+	return ""
+}

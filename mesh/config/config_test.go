@@ -1,0 +1,156 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lobstah/internal/livefile"
+	"lobstah/mesh/member"
+)
+
+func TestOriginalConfigurations(t *testing.T) {
+	t.Parallel()
+	agent := func(id, description, tag string) []Agent {
+		return []Agent{{ID: id, Description: description, Tags: []string{tag}}}
+	}
+	hub := []Peer{{NodeID: "cloud-01", URL: "wss://cloud-01.example.com:19000"}}
+	for _, want := range []Config{
+		{NodeID: "cloud-01", Listen: true, Peers: []Peer{}, Agents: agent("reviewer", "Reviews code and PRs", "review"), Models: []Model{}, Tags: []string{"cloud"}},
+		{
+			NodeID: "office-01", Peers: hub, Agents: agent("coder", "Writes and debugs code, has repo access", "coding"),
+			Models: []Model{{ID: "claude-sonnet", Provider: "anthropic"}, {ID: "deepseek-coder", Provider: "ollama"}}, Tags: []string{"office", "gpu"},
+			ToolProxy: ToolProxy{Enabled: true, Allow: []string{"exec", "read", "edit", "web_search"}, Deny: []string{"write", "browser", "sessions_spawn"}},
+		},
+		{NodeID: "home-01", Peers: hub, Agents: agent("assistant", "Personal assistant", "general"), Models: []Model{}, Tags: []string{"home"}},
+	} {
+		want.Secret, want.Trust = Secrets{"your-shared-secret"}, BySecret
+		want.defaults()
+		got, err := Read(filepath.Join("testdata", want.NodeID+".json"))
+		if err != nil {
+			t.Errorf("%s: %v", want.NodeID, err)
+			continue
+		}
+		if diff := cmp.Diff(&want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", want.NodeID, diff)
+		}
+		if got.ListenPort != 19000 || got.ProxyPort != 19001 || got.ListenHost != "0.0.0.0" {
+			t.Errorf("%s: ports %d and %d on %s", want.NodeID, got.ListenPort, got.ProxyPort, got.ListenHost)
+		}
+		warnings := strings.Join(got.Warnings(), "\n")
+		if !strings.Contains(warnings, "whoever holds the secret") || strings.Contains(warnings, "your-shared-secret") {
+			t.Errorf("%s: warnings %q", want.NodeID, warnings)
+		}
+	}
+}
+
+func TestMistakesHaveALine(t *testing.T) {
+	t.Parallel()
+	const head = "nodeId: a\nsecret: s\n"
+	for text, want := range map[string]string{
+		head + "listn: true":                              `line 3: there is no field "listn"; the nearest is "listen"`,
+		head + "peers:\n  - node: b\n    url: ws://h":     `line 4: there is no field "node"; the nearest is "nodeId"`,
+		head + "peers:\n- {nodeId: b, url: 'http://h'}":   "line 4: \"http://h\" is no address of a peer",
+		head + "peers:\n- {nodeId: a, url: 'ws://h'}":     `line 4: "a" is this node itself`,
+		head + "peers: [{url: ws://h, key: lob1}]":        "line 3: ",
+		head + "listen: maybe":                            "line 3: want true or false here",
+		head + "listenPort: many":                         "line 3: want a whole number here",
+		head + "listenPort: 70000":                        "line 3: listenPort: 70000 is no port",
+		head + "trust: everybody":                         `line 3: trust: "everybody" is neither`,
+		head + "tlsCert: c.pem":                           "line 3: tlsCert and tlsKey belong together",
+		head + "agents: coder":                            "line 3: ",
+		head + "models: [{id: m, provider: 'ftp://h'}]":   "line 3: provider: want a name or a base URL",
+		head + "nodeId: b":                                "line 3: ",
+		head + "addresses: ['http://h/']":                 `line 3: "http://h/" is not HOST`,
+		"{\n\"nodeId\": \"a\",\n\"secret\": 5, \"x\": 1}": `line 3: there is no field "x"`,
+		"secret: s":                 "nodeId is missing",
+		"nodeId: a":                 "secret is missing",
+		"nodeId: a b\nsecret: s":    "line 1: nodeId",
+		"nodeId: a\nsecret: ['']":   "line 2: secret is missing",
+		"nodeId: a\nsecret: {x: y}": "secret: want a text, or a list",
+		"nodeId: [":                 "line 1: ",
+		"":                          "want the fields of one node",
+		"- a":                       "line 1: ",
+	} {
+		_, err := Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if _, err := Read(path); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte(head+"x: 1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Read(path)
+	if damaged, ok := errors.AsType[*livefile.DamagedError](err); !ok || damaged.Line != 3 || damaged.Path != path {
+		t.Errorf("a damaged file: %v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	const strong = "secret: 6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b\n"
+	for text, want := range map[string]string{
+		"trust: verified": "",
+		"trust: verified\npeers: [{url: 'ws://127.0.0.1:1'}]":   "",
+		"trust: verified\npeers: [{url: 'ws://192.0.2.1'}]":     "take wss://",
+		"trust: verified\ntoolProxy: {enabled: true}":           `allow: ["*"]`,
+		"trust: secret\ntoolProxy: {enabled: true, allow: [a]}": "run the tools",
+	} {
+		c, err := Parse([]byte("nodeId: a\n" + strong + text))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		got := strings.Join(c.Warnings(), "\n")
+		if (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%q warns %q; want %q", text, got, want)
+		}
+	}
+	weak, err := Parse([]byte("nodeId: a\nsecret: [hunter2, older]\ntrust: verified"))
+	if err != nil || len(weak.Secret) != 2 {
+		t.Fatalf("%v, %v", weak, err)
+	}
+	if got := strings.Join(weak.Warnings(), "\n"); !strings.Contains(got, "256 random bits") {
+		t.Errorf("a weak secret warns %q", got)
+	}
+}
+
+func TestSecretsStayOutOfText(t *testing.T) {
+	t.Parallel()
+	c := Config{Secret: Secrets{"hunter2"}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(verb, c); strings.Contains(text, "hunter2") {
+			t.Errorf("%s shows the secret: %s", verb, text)
+		}
+	}
+}
+
+func TestOfferHidesAddresses(t *testing.T) {
+	t.Parallel()
+	c := Config{Models: []Model{{ID: "m", Provider: "http://10.0.0.7:8080/v1"}, {ID: "n", Provider: "ollama"}}}
+	want := []member.Model{{ID: "m", Provider: "openai-compatible"}, {ID: "n", Provider: "ollama"}}
+	if diff := cmp.Diff(want, c.Offer().Models); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("nodeId: a\nsecret: s\npeers: [{nodeId: b, url: 'wss://b'}]")
+	f.Add("{\"nodeId\": \"a\", \"secret\": [\"s\"], \"toolProxy\": {\"enabled\": true}}")
+	f.Add("nodeId: &a x\nsecret: *a")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse([]byte(text))
+		if err == nil && (c.NodeID == "" || len(c.Secret) == 0 || c.ListenPort == 0) {
+			t.Errorf("%q reads as %+v", text, c)
+		}
+	})
+}
