@@ -13,6 +13,7 @@ import (
 	"net/textproto"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 	"lobstah/receipt"
 )
@@ -68,7 +69,7 @@ type attempt struct {
 }
 
 func newAttempt(x *exchange, c choice) *attempt {
-	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.wish.dialect), started: time.Now(), since: c.receiptsSince.Load()}
+	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.dialect), started: time.Now(), since: c.receiptsSince.Load()}
 	a.ctx, a.cancel = context.WithCancelCause(x.ctx)
 	limit := x.rt.Timeouts.FirstByte
 	if !x.streams {
@@ -86,7 +87,7 @@ func (a *attempt) end() {
 	a.dog.stop()
 	a.cancel(nil)
 	a.running.Add(-1)
-	if a.sent && !a.settled && a.rt.Ledger != nil && a.proof != "" && a.wish.dialect != openai.CountTokens {
+	if a.sent && !a.settled && a.rt.Ledger != nil && a.proof != "" && a.dialect != openai.CountTokens {
 		a.rt.expectLater(a.peer, a.proof, a.expectation(""), a.since)
 	}
 }
@@ -148,7 +149,7 @@ func (a *attempt) outgoing() *http.Request {
 	return r.WithContext(ctx)
 }
 
-var forwarded = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "Openai-Beta", "Traceparent", "Tracestate"}
+var forwarded = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "Openai-Beta", "Traceparent", "Tracestate", grid.TierHeader}
 
 // informed is called when the peer says that it has accepted and the request
 // waits or runs.

@@ -34,6 +34,7 @@ type exchange struct {
 	in       *http.Request
 	ctx      context.Context
 	path     string
+	dialect  openai.Dialect
 	request  *openai.Request
 	streams  bool
 	bodyHash [32]byte
@@ -56,6 +57,11 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 		rt.refuse(w, r, noPeers())
 		return
 	}
+	tier, e := tierOf(r, d)
+	if e != nil {
+		rt.refuse(w, r, e)
+		return
+	}
 	request, e := readRequest(w, r, rt.MaxBody)
 	if e == nil && len(request.Model) > maxModel {
 		e = unknownModel(v, request.Model)
@@ -69,12 +75,12 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 	ctx, cancel := context.WithTimeoutCause(r.Context(), rt.Timeouts.Total, errTotal)
 	defer cancel()
 	x := &exchange{
-		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, request: request,
+		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, dialect: d, request: request,
 		streams:  request.Stream && d != openai.Embeddings && d != openai.CountTokens,
 		bodyHash: sha256.Sum256(request.Body),
 		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
 	}
-	x.wish = wish{dialect: d, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
+	x.wish = wish{tier: tier, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
 	x.client = newClient(w, d, x.streams, rt.Timeouts.KeepAlive)
 	defer x.client.close()
 	x.run(v)

@@ -8,7 +8,6 @@ import (
 
 	"lobstah/grid"
 	"lobstah/key"
-	"lobstah/openai"
 )
 
 // choice is a peer that was picked and why.
@@ -25,7 +24,7 @@ type candidate struct {
 
 // wish is what a request asks of its peer.
 type wish struct {
-	dialect  openai.Dialect
+	tier     grid.Tier // empty: every peer is as good
 	model    string
 	digest   string  // a failover stays within it; empty for any
 	tried    []*peer // asked already
@@ -59,8 +58,8 @@ func (rt *Router) pick(v *view, w *wish) (choice, bool) {
 	}
 }
 
-// maxCandidates are looked at for one choice. Of a larger pool a window at
-// random is as good, and takes no longer.
+// maxCandidates of each tier are looked at for one choice. Of a larger pool a
+// window at random is as good, and takes no longer.
 const maxCandidates = 16
 
 // eligible lists the offers that may be picked, the one that knows the
@@ -68,16 +67,26 @@ const maxCandidates = 16
 // peer counts.
 func eligible(offers []offer, w *wish, now time.Time, last bool) []candidate {
 	list := make([]candidate, 0, min(len(offers), maxCandidates+1))
-	start := 0
+	for len(offers) > 0 {
+		n := sameTier(offers)
+		list = w.window(list, offers[:n], now, last)
+		offers = offers[n:]
+	}
+	return list
+}
+
+// window adds the offers of one tier.
+func (w *wish) window(list []candidate, offers []offer, now time.Time, last bool) []candidate {
+	start, most := 0, len(list)+maxCandidates
 	if len(offers) > maxCandidates {
 		start = rand.IntN(len(offers))
 	}
 	for i := range offers {
 		o := offers[(start+i)%len(offers)]
-		if w.takes(o, now, last) && (len(list) < maxCandidates || o.ID == w.familiar) {
-			list = append(list, candidate{o, o.load(now)})
+		if w.takes(o, now, last) && (len(list) < most || o.ID == w.familiar) {
+			list = append(list, candidate{o, o.load(now, w.tier)})
 		}
-		if len(list) == maxCandidates && w.familiar.IsZero() {
+		if len(list) == most && w.familiar.IsZero() {
 			break
 		}
 	}
@@ -106,7 +115,7 @@ func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
 	if len(list) == 1 {
 		return list[0], "only"
 	}
-	list = byTier(list, w.dialect)
+	list = byTier(list, w.tier)
 	if c, ok := familiar(list, w.familiar); ok {
 		return c, "prefix"
 	}
@@ -132,24 +141,6 @@ func familiar(list []candidate, id key.ID) (candidate, bool) {
 		return candidate{}, false
 	}
 	return list[at], true
-}
-
-// byTier keeps the tier that the dialect prefers, as long as one of it has a
-// free slot or nobody has; then the others are as good.
-func byTier(list []candidate, d openai.Dialect) []candidate {
-	if d == openai.Embeddings || d == openai.CountTokens {
-		return list
-	}
-	preferred := make([]candidate, 0, len(list))
-	for _, c := range list {
-		if f := c.facts.Load(); f != nil && f.Tier == grid.Interactive {
-			preferred = append(preferred, c)
-		}
-	}
-	if len(preferred) == 0 || shortest(preferred) > 0 && shortest(list) == 0 {
-		return list
-	}
-	return preferred
 }
 
 func shortest(list []candidate) int64 {

@@ -8,7 +8,6 @@ import (
 
 	"lobstah/grid"
 	"lobstah/key"
-	"lobstah/openai"
 )
 
 // crowd is a router that knows n peers with the model "m".
@@ -39,7 +38,7 @@ func BenchmarkPick(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			rt := crowd(b, n)
 			for b.Loop() {
-				w := wish{dialect: openai.Chat, model: "m"}
+				w := wish{tier: grid.Interactive, model: "m"}
 				if _, ok := rt.pick(rt.roster.sync(rt.Peers.List()), &w); !ok {
 					b.Fatal("no peer")
 				}
@@ -56,7 +55,7 @@ func TestPickFromACrowd(t *testing.T) {
 	v := rt.roster.sync(rt.Peers.List())
 	rt.affinity.learn([]uint64{7}, v.peers[100].ID)
 	for range 50 {
-		w := wish{dialect: openai.Chat, model: "m", prefixes: []uint64{7}}
+		w := wish{tier: grid.Interactive, model: "m", prefixes: []uint64{7}}
 		if c, ok := rt.pick(v, &w); !ok || c.peer != v.peers[100] {
 			t.Fatal("the peer that knows the conversation was not picked")
 		}
@@ -69,7 +68,7 @@ func TestPickFromACrowd(t *testing.T) {
 		}
 	}
 	for range 50 {
-		w := wish{dialect: openai.Chat, model: "m", prefixes: []uint64{7}}
+		w := wish{tier: grid.Interactive, model: "m", prefixes: []uint64{7}}
 		if c, ok := rt.pick(v, &w); !ok || c.peer != v.peers[42] {
 			t.Fatal("the only healthy peer was not picked")
 		}

@@ -108,7 +108,7 @@ func (rt *Router) poll(ctx context.Context, p *peer) error {
 		}
 		next := &facts{Capacity: *capacity, models: capacity.Facts(), told: len(capacity.ModelFacts) > 0, ours: ours}
 		before := p.facts.Swap(next)
-		if before == nil || !reflect.DeepEqual(before.models, next.models) {
+		if before == nil || before.Tier != next.Tier || !reflect.DeepEqual(before.models, next.models) {
 			rt.roster.learn()
 		}
 	}

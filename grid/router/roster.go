@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"net/url"
@@ -43,13 +44,14 @@ type facts struct {
 type offer struct {
 	*peer
 	model *grid.Model // not to be changed
+	tier  grid.Tier   // of the peer
 }
 
 // view is the pool at one moment. It is immutable.
 type view struct {
 	source []grid.Peer // as [Peers.List] gave it
 	peers  []*peer
-	offers map[string][]offer // by the model's name
+	offers map[string][]offer // by the model's name, sorted by tier
 }
 
 // roster keeps the view up to date. Reading it takes no lock.
@@ -103,7 +105,7 @@ func (r *roster) sync(list []grid.Peer) *view {
 	return next
 }
 
-// learn makes a new view after a poll brought other models.
+// learn makes a new view after a poll brought other models or another tier.
 func (r *roster) learn() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,9 +119,12 @@ func (r *roster) publish(v *view) {
 		if f := p.facts.Load(); f != nil {
 			for i := range f.models {
 				m := &f.models[i]
-				v.offers[m.ID] = append(v.offers[m.ID], offer{p, m})
+				v.offers[m.ID] = append(v.offers[m.ID], offer{p, m, cmp.Or(f.Tier, grid.BestEffort)})
 			}
 		}
+	}
+	for _, offers := range v.offers {
+		sortByTier(offers)
 	}
 	r.current.Store(v)
 }
@@ -181,11 +186,15 @@ func joinPath(prefix, path string) string {
 	return prefix + path
 }
 
-// load sums up how busy the peer is.
-func (o offer) load(now time.Time) Load {
+// load sums up how busy the peer is, for a request of this tier: stored jobs
+// stand before other jobs only.
+func (o offer) load(now time.Time, tier grid.Tier) Load {
 	l := Load{Running: o.running.Load(), Slots: 1}
 	if f := o.facts.Load(); f != nil {
 		l.Others = max(0, int64(f.Running)+int64(f.QueueDepth)-f.ours)
+		if tier == grid.Batch || tier == grid.BestEffort {
+			l.Others += int64(f.JobCounts.Queued)
+		}
 		l.Slots = max(1, int64(f.Concurrency))
 		l.Cold = f.told && !o.model.Loaded && !o.model.Demo
 	}

@@ -82,7 +82,7 @@ func (r *relay) pass(event openai.Event) error {
 		return r.write(raw)
 	}
 	if event.Done() {
-		if r.wish.dialect.OpenAI() && !r.meter.Ended() {
+		if r.dialect.OpenAI() && !r.meter.Ended() {
 			return errEnded // a clean end of half an answer must not look whole
 		}
 		r.done = true
@@ -251,7 +251,7 @@ func (r *relay) ended(err error) outcome {
 	}
 	switch {
 	case err == io.EOF && whole:
-		if r.wish.dialect.OpenAI() && !r.done {
+		if r.dialect.OpenAI() && !r.done {
 			// The answer has its finish reason; only the mark is missing.
 			_ = r.client.event([]byte("data: " + openai.Done + "\n\n")) // the client may have left
 		}

@@ -39,7 +39,7 @@ func (a *attempt) whole(response *http.Response) outcome {
 	}
 	text := response.Header.Get(receipt.Header)
 	a.client.whole(a, http.StatusOK, contentType(response.Header), wellFormed(text), body)
-	if a.wish.dialect != openai.CountTokens { // which costs nothing
+	if a.dialect != openai.CountTokens { // which costs nothing
 		hash := ""
 		if a.rt.Ledger != nil {
 			hash = receipt.HashBody(body)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/grid/engine"
 	"lobstah/key"
 	"lobstah/receipt"
@@ -111,9 +112,9 @@ func BenchmarkNonces(b *testing.B) {
 }
 
 func BenchmarkQueue(b *testing.B) {
-	q := newQueue(1, 64)
+	q := newQueue(1, 64, grid.BestEffort)
 	for b.Loop() {
-		t, _, _ := q.enter("a", false)
+		t, _, _ := q.enter("a", false, grid.Interactive)
 		q.leave(t)
 	}
 }

@@ -24,6 +24,7 @@ type job struct {
 	// Known once it was prepared.
 	claim    claim
 	from     requester
+	tier     grid.Tier
 	request  *openai.Request
 	bodyHash [32]byte // of the body as it came
 	held     int64    // bytes of the bodies' budget

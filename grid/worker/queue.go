@@ -8,24 +8,27 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 )
 
 // A queue gives out the slots in which answers run. Who finds none waits in a
 // line of its requester's (ring.go); lines take turns, so that one requester's
 // hundred requests delay another's by one slot each at most. All strangers
-// together have one turn, because keys are free.
+// together have one turn, because keys are free. Tiers come before turns: no
+// line of a tier moves while one waits whose tier goes first (see ranking).
 //
 // At most room requests wait. When that many do, a newcomer takes the place of
-// the last in the longest line if its own line is shorter by two or more;
-// else it is refused.
+// the last whose tier comes after its own; or of the last in the longest line
+// of its tier, if its own line is shorter by two or more; else it is refused.
 type queue struct {
 	mu      sync.Mutex
 	slots   int
 	room    int
 	running int
 	waiting int
-	turns   *ring
+	rank    map[grid.Tier]int // in which order tiers are served; fixed
+	turns   [tiers]*ring      // by rank
 	closed  bool
 	service time.Duration // moving mean of how long a slot is held
 }
@@ -33,31 +36,82 @@ type queue struct {
 // A ticket is one request's place. Its fields are guarded by the queue's lock,
 // apart from called, which gets one value: nil for a slot, else the refusal.
 type ticket struct {
+	rank   int
 	line   *line // nil once it was called
 	called chan *openai.Error
 	since  time.Time // when it got its slot
 }
 
-func newQueue(slots, room int) *queue { return &queue{slots: slots, room: room, turns: newRing()} }
+// tiers is how many there are.
+const tiers = 3
+
+// ranking is the order in which a worker of tier own serves requests: what it
+// is meant for first, people before machines else.
+func ranking(own grid.Tier) map[grid.Tier]int {
+	if own == grid.Batch {
+		return map[grid.Tier]int{grid.Batch: 0, grid.Interactive: 1, grid.BestEffort: 2}
+	}
+	return map[grid.Tier]int{grid.Interactive: 0, grid.Batch: 1, grid.BestEffort: 2}
+}
+
+func newQueue(slots, room int, own grid.Tier) *queue {
+	q := &queue{slots: slots, room: room, rank: ranking(own)}
+	for i := range q.turns {
+		q.turns[i] = newRing()
+	}
+	return q
+}
 
 // enter gives a slot at once (waits is false) or a place in the requester's
 // line, or refuses.
-func (q *queue) enter(who string, stranger bool) (t *ticket, waits bool, refusal *openai.Error) {
+func (q *queue) enter(who string, stranger bool, tier grid.Tier) (t *ticket, waits bool, refusal *openai.Error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	t = &ticket{called: make(chan *openai.Error, 1)}
+	t = q.ticket(tier)
 	switch {
 	case q.closed:
 		return nil, false, q.drainingError()
 	case q.running < q.slots:
 		q.call(t)
 		return t, false, nil
-	case q.waiting >= q.room && !q.makeRoom(who, stranger):
+	case q.waiting >= q.room && !q.makeRoom(who, stranger, t.rank):
 		return nil, false, q.fullError()
 	}
-	q.turns.add(t, who, stranger)
+	q.turns[t.rank].add(t, who, stranger)
 	q.waiting++
 	return t, true, nil
+}
+
+// stored is the name of the line in which jobs wait that are kept elsewhere;
+// no key has it.
+const stored = "stored jobs"
+
+// reserve is enter for a job that is kept elsewhere: it needs no room, nobody
+// takes its place, and only a closed queue refuses it. One waits at a time.
+func (q *queue) reserve(tier grid.Tier) (t *ticket, waits bool, refusal *openai.Error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t = q.ticket(tier)
+	switch {
+	case q.closed:
+		return nil, false, q.drainingError()
+	case q.running < q.slots:
+		q.call(t)
+		return t, false, nil
+	}
+	q.turns[t.rank].add(t, stored, false)
+	t.line.lasting = true
+	q.waiting++
+	q.room++
+	return t, true, nil
+}
+
+// unreserve takes the room back that reserve added for a ticket that waited,
+// after it was called or given up.
+func (q *queue) unreserve() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.room--
 }
 
 // wait blocks until t has a slot, is refused, or ctx ends.
@@ -98,7 +152,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	for ; q.waiting > 0; q.waiting-- {
-		q.turns.take().called <- q.drainingError()
+		q.take().called <- q.drainingError()
 	}
 }
 
@@ -117,11 +171,28 @@ func (q *queue) place(t *ticket) (position, depth int, eta time.Duration) {
 	if t.line == nil {
 		return 0, q.waiting, 0
 	}
-	position = q.turns.ahead(t) + 1
+	position = q.turns[t.rank].ahead(t) + 1
+	for _, before := range q.turns[:t.rank] {
+		position += before.len()
+	}
 	return position, q.waiting, q.eta(position)
 }
 
 // The methods below want the lock held.
+
+func (q *queue) ticket(tier grid.Tier) *ticket {
+	return &ticket{rank: q.rank[tier], called: make(chan *openai.Error, 1)}
+}
+
+// take removes and returns the ticket whose turn it is; somebody waits.
+func (q *queue) take() *ticket {
+	for _, r := range q.turns {
+		if len(r.lines) > 0 {
+			return r.take()
+		}
+	}
+	panic("worker: the queue counts a ticket that is in no line")
+}
 
 func (q *queue) call(t *ticket) {
 	q.running++
@@ -133,19 +204,27 @@ func (q *queue) free() {
 	q.running--
 	if q.waiting > 0 {
 		q.waiting--
-		q.call(q.turns.take())
+		q.call(q.take())
 	}
 }
 
 func (q *queue) remove(t *ticket) {
-	q.turns.remove(t)
+	q.turns[t.rank].remove(t)
 	q.waiting--
 }
 
-// makeRoom sends somebody away for the sake of a requester who has at least two
-// fewer waiting.
-func (q *queue) makeRoom(who string, stranger bool) bool {
-	last := q.turns.surplus(who, stranger)
+// makeRoom sends somebody away for the sake of a request whose tier goes first,
+// or of a requester who has at least two fewer waiting.
+func (q *queue) makeRoom(who string, stranger bool, rank int) bool {
+	var last *ticket
+	for r := tiers - 1; r > rank && last == nil; r-- {
+		if l := q.turns[r].longest(); l != nil {
+			last = l.last()
+		}
+	}
+	if last == nil {
+		last = q.turns[rank].surplus(who, stranger)
+	}
 	if last == nil {
 		return false
 	}

@@ -11,7 +11,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"lobstah/grid"
 )
+
+// lines counts the lines that are kept, empty ones too.
+func (q *queue) lines() (n int) {
+	for _, r := range q.turns {
+		n += max(len(r.lines), len(r.byName))
+	}
+	return n
+}
 
 // enter takes a place that must wait.
 func enter(t *testing.T, q *queue, who string) *ticket {
@@ -21,7 +31,7 @@ func enter(t *testing.T, q *queue, who string) *ticket {
 
 func enterAs(t *testing.T, q *queue, who string, stranger bool) *ticket {
 	t.Helper()
-	ticket, waits, refusal := q.enter(who, stranger)
+	ticket, waits, refusal := q.enter(who, stranger, grid.Interactive)
 	if refusal != nil || !waits {
 		t.Fatalf("%s: waits %v, refused with %v; want a place", who, waits, refusal)
 	}
@@ -49,8 +59,8 @@ func next(t *testing.T, q *queue, running *ticket, waiting map[string]*ticket) (
 
 func TestQueueTakesTurns(t *testing.T) {
 	t.Parallel()
-	q := newQueue(1, 64)
-	running, waits, refusal := q.enter("a", false)
+	q := newQueue(1, 64, grid.BestEffort)
+	running, waits, refusal := q.enter("a", false, grid.Interactive)
 	if waits || refusal != nil {
 		t.Fatal("the first does not run at once")
 	}
@@ -73,16 +83,16 @@ func TestQueueTakesTurns(t *testing.T) {
 		t.Errorf("order %s; want %s", got, want)
 	}
 	q.leave(running)
-	if r, w := q.load(); r != 0 || w != 0 || len(q.turns.byName) != 0 || len(q.turns.lines) != 0 {
-		t.Errorf("afterwards %d run, %d wait, %d lines", r, w, len(q.turns.lines))
+	if r, w := q.load(); r != 0 || w != 0 || q.lines() != 0 {
+		t.Errorf("afterwards %d run, %d wait, %d lines", r, w, q.lines())
 	}
 }
 
 // However many keys strangers make, they have one turn among the others.
 func TestStrangersShareOneTurn(t *testing.T) {
 	t.Parallel()
-	q := newQueue(1, 64)
-	running, _, _ := q.enter("a", false)
+	q := newQueue(1, 64, grid.BestEffort)
+	running, _, _ := q.enter("a", false, grid.Interactive)
 	waiting := map[string]*ticket{}
 	for _, name := range []string{"s1", "s2", "r1", "u1"} { // two of one, one each of others
 		waiting[name] = enterAs(t, q, name[:1], true)
@@ -111,8 +121,8 @@ func TestStrangersShareOneTurn(t *testing.T) {
 // against the others.
 func TestStrangersMakeRoom(t *testing.T) {
 	t.Parallel()
-	q := newQueue(1, 4)
-	q.enter("a", false)
+	q := newQueue(1, 4, grid.BestEffort)
+	q.enter("a", false, grid.Interactive)
 	var line []*ticket
 	for _, name := range []string{"s", "s", "r", "u"} {
 		line = append(line, enterAs(t, q, name, true))
@@ -121,15 +131,15 @@ func TestStrangersMakeRoom(t *testing.T) {
 	if refusal := <-line[1].called; refusal == nil || refusal.Status != 429 {
 		t.Errorf("the second of s: %v; want it sent away", refusal)
 	}
-	if _, _, refusal := q.enter("w", true); refusal == nil {
+	if _, _, refusal := q.enter("w", true, grid.Interactive); refusal == nil {
 		t.Error("a fifth stranger has a place, though none has two")
 	}
 	enter(t, q, "a")
 	enter(t, q, "b")
-	if _, _, refusal := q.enter("a", false); refusal == nil {
+	if _, _, refusal := q.enter("a", false, grid.Interactive); refusal == nil {
 		t.Error("a has a second place, though the strangers have but two left")
 	}
-	if n := q.turns.byName[strangers].len(); n != 2 {
+	if n := q.turns[0].byName[strangers].len(); n != 2 {
 		t.Errorf("%d strangers wait; want 2", n)
 	}
 }
@@ -137,17 +147,17 @@ func TestStrangersMakeRoom(t *testing.T) {
 func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2, 4)
-		first, _, _ := q.enter("a", false)
-		q.enter("a", false)
+		q := newQueue(2, 4, grid.BestEffort)
+		first, _, _ := q.enter("a", false, grid.Interactive)
+		q.enter("a", false, grid.Interactive)
 		time.Sleep(40 * time.Second) // virtual
 		q.leave(first)
-		q.enter("a", false)
+		q.enter("a", false, grid.Interactive)
 		var line []*ticket
 		for range 4 {
 			line = append(line, enter(t, q, "a"))
 		}
-		_, _, refusal := q.enter("a", false)
+		_, _, refusal := q.enter("a", false, grid.Interactive)
 		if refusal == nil || refusal.Status != 429 || refusal.RetryAfter != 20*time.Second {
 			t.Fatalf("the seventh of a: %+v; want 429 and 20 s, half of what an answer took", refusal)
 		}
@@ -160,7 +170,7 @@ func TestFullQueue(t *testing.T) {
 		}
 		enter(t, q, "c") // again
 		<-line[2].called
-		if _, _, refusal := q.enter("b", false); refusal == nil {
+		if _, _, refusal := q.enter("b", false, grid.Interactive); refusal == nil {
 			t.Error("b has a second place, though a has but two left")
 		}
 		if _, waiting := q.load(); waiting != 4 {
@@ -171,17 +181,17 @@ func TestFullQueue(t *testing.T) {
 
 func TestNoQueue(t *testing.T) {
 	t.Parallel()
-	q := newQueue(1, 0)
-	q.enter("a", false)
-	if _, _, refusal := q.enter("b", false); refusal == nil || refusal.Status != 429 || refusal.RetryAfter != time.Second {
+	q := newQueue(1, 0, grid.BestEffort)
+	q.enter("a", false, grid.Interactive)
+	if _, _, refusal := q.enter("b", false, grid.Interactive); refusal == nil || refusal.Status != 429 || refusal.RetryAfter != time.Second {
 		t.Errorf("got %+v; want 429 and a second, as nothing was measured yet", refusal)
 	}
 }
 
 func TestLeavingTheQueueFreesThePlace(t *testing.T) {
 	t.Parallel()
-	q := newQueue(1, 1)
-	running, _, _ := q.enter("a", false)
+	q := newQueue(1, 1, grid.BestEffort)
+	running, _, _ := q.enter("a", false, grid.Interactive)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := q.wait(ctx, enter(t, q, "b")); !errors.Is(err, context.Canceled) {
@@ -196,14 +206,14 @@ func TestLeavingTheQueueFreesThePlace(t *testing.T) {
 
 func TestClosedQueue(t *testing.T) {
 	t.Parallel()
-	q := newQueue(1, 8)
-	running, _, _ := q.enter("a", false)
+	q := newQueue(1, 8, grid.BestEffort)
+	running, _, _ := q.enter("a", false, grid.Interactive)
 	ticket := enter(t, q, "b")
 	q.close()
 	if refusal, err := q.wait(t.Context(), ticket); err != nil || refusal == nil || refusal.Status != 503 || refusal.RetryAfter == 0 {
 		t.Errorf("waiting: %v %v", refusal, err)
 	}
-	if _, _, refusal := q.enter("c", false); refusal == nil || refusal.Status != 503 {
+	if _, _, refusal := q.enter("c", false, grid.Interactive); refusal == nil || refusal.Status != 503 {
 		t.Errorf("new: %v", refusal)
 	}
 	q.leave(running)
@@ -218,7 +228,7 @@ func TestQueueUnderFire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const slots, room = 3, 10
-		q := newQueue(slots, room)
+		q := newQueue(slots, room, grid.BestEffort)
 		var mu sync.Mutex
 		running, most, served := 0, 0, 0
 		var clients sync.WaitGroup
@@ -228,7 +238,7 @@ func TestQueueUnderFire(t *testing.T) {
 				time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(200))*time.Millisecond)
 				defer cancel()
-				ticket, waits, refusal := q.enter(fmt.Sprint(i%7), i%7 > 3)
+				ticket, waits, refusal := q.enter(fmt.Sprint(i%7), i%7 > 3, [...]grid.Tier{grid.Interactive, grid.Batch, grid.BestEffort}[i%3])
 				var err error
 				if waits {
 					q.place(ticket)
@@ -252,8 +262,8 @@ func TestQueueUnderFire(t *testing.T) {
 		if most > slots || served < slots {
 			t.Errorf("at most %d ran, %d were served", most, served)
 		}
-		if r, w := q.load(); r != 0 || w != 0 || len(q.turns.byName) != 0 || len(q.turns.lines) != 0 {
-			t.Errorf("afterwards %d run, %d wait, %d lines", r, w, len(q.turns.lines))
+		if r, w := q.load(); r != 0 || w != 0 || q.lines() != 0 {
+			t.Errorf("afterwards %d run, %d wait, %d lines", r, w, q.lines())
 		}
 	})
 }

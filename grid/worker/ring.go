@@ -15,6 +15,7 @@ type line struct {
 	home    *ring // where it takes turns
 	tickets []*ticket
 	inner   *ring
+	lasting bool // nobody takes a place in it
 }
 
 // strangers is the name of the line that strangers share; no key has it.
@@ -29,9 +30,14 @@ func (l *line) len() int {
 	if l.inner == nil {
 		return len(l.tickets)
 	}
+	return l.inner.len()
+}
+
+// len is how many wait in all lines.
+func (r *ring) len() int {
 	sum := 0
-	for _, in := range l.inner.lines {
-		sum += in.len()
+	for _, l := range r.lines {
+		sum += l.len()
 	}
 	return sum
 }
@@ -135,17 +141,20 @@ func (r *ring) surplus(who string, stranger bool) *ticket {
 // overlong returns the last ticket of the ring's longest line, if that has two
 // more than own.
 func (r *ring) overlong(own *line) *ticket {
-	if len(r.lines) == 0 {
-		return nil
-	}
 	if longest := r.longest(); longest.len() >= own.len()+2 {
 		return longest.last()
 	}
 	return nil
 }
 
-func (r *ring) longest() *line {
-	return slices.MaxFunc(r.lines, func(a, b *line) int { return a.len() - b.len() })
+// longest returns the longest line that may lose a ticket, nil if there is none.
+func (r *ring) longest() (longest *line) {
+	for _, l := range r.lines {
+		if !l.lasting && (longest == nil || l.len() > longest.len()) {
+			longest = l
+		}
+	}
+	return longest
 }
 
 func (l *line) last() *ticket {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -116,6 +117,9 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 	if j.claim, fault = w.claim(r); fault != nil {
 		return fault
 	}
+	if j.tier, fault = tierOf(r, grid.Interactive); fault != nil {
+		return fault
+	}
 	from, fault := w.admit(j.claim)
 	if fault != nil {
 		return fault
@@ -145,6 +149,19 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 	return w.credit(r.Context(), j.from)
 }
 
+// tierOf is what a request says it is.
+func tierOf(r *http.Request, unless grid.Tier) (grid.Tier, *openai.Error) {
+	text := r.Header.Get(grid.TierHeader)
+	if text == "" {
+		return unless, nil
+	}
+	tier, err := grid.ParseTier(text)
+	if err != nil {
+		return "", &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: grid.TierHeader, Message: grid.TierHeader + ": " + err.Error()}
+	}
+	return tier, nil
+}
+
 func parse(body []byte) (*openai.Request, *openai.Error) {
 	request, err := openai.ParseRequest(body)
 	if err != nil {
@@ -167,7 +184,7 @@ func (j *job) enqueue(r *http.Request) {
 	defer context.AfterFunc(w.halt, func() { cancel(errStopping) })()
 	j.ctx, j.cancel = ctx, cancel
 
-	t, waits, refusal := w.queue.enter(j.from.line(), j.from.isStranger())
+	t, waits, refusal := w.queue.enter(j.from.line(), j.from.isStranger(), j.tier)
 	if refusal != nil {
 		j.fail(refusal)
 		return

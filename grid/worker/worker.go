@@ -95,7 +95,7 @@ func New(c Config) *Worker {
 		id:      c.Identity.ID(),
 		started: c.Now().Truncate(time.Millisecond), // as precise as a request's time
 		facts:   newFacts(c.Engine),
-		queue:   newQueue(c.Concurrency, c.MaxQueue),
+		queue:   newQueue(c.Concurrency, c.MaxQueue, c.Tier),
 		commons: newCommons(c.Now()),
 		bodies:  newBudget(max(256<<20, 8*c.MaxBody)),
 		settles: make(chan struct{}, maxSettling),
