@@ -35,7 +35,7 @@ const (
 	publishLimit = 30 * time.Second // for one board to take an offer
 	firstRetry   = 5 * time.Second
 	lastRetry    = 5 * time.Minute
-	withdrawIn   = 5 * time.Second // for all boards to take a withdrawal
+	stopLimit    = 5 * time.Second // for what has to be done when all else stopped
 )
 
 // An AnnouncerConfig says what is announced and where.
@@ -259,7 +259,7 @@ func lasting(o announce.Offer) announce.Offer {
 
 // withdraw tells every board that may have an offer of ours.
 func (a *Announcer) withdraw(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, withdrawIn)
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	a.mu.Lock()
 	now := wall()

@@ -288,7 +288,7 @@ func (l *Learner) save(ctx context.Context, source string, kept []Kept) {
 	l.saving.Lock()
 	defer l.saving.Unlock()
 	// What was learned is kept even if the learner was stopped meanwhile.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawIn)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	if err := l.config.Store.Save(ctx, source, kept); err != nil {
 		l.config.Logger.Error("learned peers were not kept", "source", source, "error", err)
