@@ -119,7 +119,7 @@ func (n *Node) Resolve(host string) (key.ID, error) {
 	if id, err := key.ParseID(host); err == nil {
 		return id, nil
 	}
-	if id, ok := n.cfg.Pins[host]; ok {
+	if id, ok := (*n.pins.Load())[host]; ok {
 		return id, nil
 	}
 	for _, m := range n.Members() {

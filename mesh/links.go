@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -22,23 +23,48 @@ const (
 	staleTime      = 5 * time.Second       // for a stale process to hear that it is one
 )
 
+// A Dial is how it goes with one configured peer.
+type Dial struct {
+	Peer
+	Reached key.ID    // the node at the other end of the last link
+	Up      bool      // that link lasts, or the node is linked by another one
+	Err     error     // why there is none
+	Next    time.Time // when it is dialled again; zero while it is being dialled
+}
+
+// Dials tells how it goes with the configured peers, in their order.
+func (n *Node) Dials() []Dial {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.dials)
+}
+
+func (n *Node) noteDial(i int, note func(*Dial)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	note(&n.dials[i])
+}
+
 // dialForever keeps a link to one configured peer.
-func (n *Node) dialForever(ctx context.Context, p Peer) {
+func (n *Node) dialForever(ctx context.Context, i int) {
+	p := n.cfg.Peers[i]
 	var backoff link.Backoff
 	for ctx.Err() == nil {
+		n.noteDial(i, func(d *Dial) { d.Next = time.Time{} })
 		dialer := link.Dialer{Identity: n.linkIdentity(), Admit: n.admit, Heartbeat: n.cfg.Beat, DialContext: n.cfg.Dial, Roots: n.cfg.Roots}
 		l, err := dialer.Dial(ctx, p.URL, p.Key)
-		begin := time.Now()
 		if err == nil {
-			peer := l.Peer
+			begin := time.Now()
+			n.noteDial(i, func(d *Dial) { d.Reached, d.Up, d.Err = l.Peer, true, nil })
 			err = n.keep(ctx, l, p.Name)
 			backoff.Lasted(time.Since(begin))
-			n.waitForOther(ctx, peer)
+			n.waitForOther(ctx, l.Peer)
 		}
 		if hopeless(err) {
 			backoff.Hopeless()
 		}
 		wait := backoff.Next()
+		n.noteDial(i, func(d *Dial) { d.Up, d.Err, d.Next = false, err, time.Now().Add(wait) })
 		if ctx.Err() == nil {
 			n.cfg.Log.Warn("no link to a peer", "url", p.URL, "err", err, "next_try", wait)
 		}

@@ -109,7 +109,7 @@ func TestBadConfigurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := node.SetSecrets(nil); err == nil {
+	if err := node.SetSecrets(nil, nil); err == nil {
 		t.Error("the secrets were taken away")
 	}
 	if err := node.Close(); err != nil { // before it ever ran

@@ -28,6 +28,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lobstah/key"
@@ -55,9 +56,14 @@ type Config struct {
 	Epoch  uint64               // zero is the time; see [member.Config]
 	Pins   map[string]key.ID    // names that calls may use; names of Peers with a key are pinned too
 	Trusts func(by key.ID) bool // whose revocations count; zero: this node's and those of pinned keys
-	Beat   time.Duration        // heartbeat; zero is [link.Heartbeat]
-	Roots  *x509.CertPool       // of outer certificates
-	Dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	Retired     []link.Secret      // after the Secrets; proved to pinned nodes and taken from them only
+	Revocations [][]byte           // as [Node.Revocations] gave them to an earlier process
+	Notify      func(member.Event) // is told what happens to members; it must not block, nor call the Node
+
+	Beat  time.Duration  // heartbeat; zero is [link.Heartbeat]
+	Roots *x509.CertPool // of outer certificates
+	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // ErrSuperseded says that a newer process with the same key is in the mesh.
@@ -87,6 +93,8 @@ type Node struct {
 	wake   chan struct{} // a step changed the time of the next; capacity 1
 	ran    chan struct{} // closed when Run has returned
 
+	pins atomic.Pointer[map[string]key.ID] // read with mu held and without
+
 	mu      sync.Mutex
 	running sync.WaitGroup // Add only while mu is held and closing is false
 	closing bool           // all below guarded by mu
@@ -95,6 +103,8 @@ type Node struct {
 	next    time.Time // of the state's step
 	links   map[key.ID]*neighbour
 	secrets []link.Secret
+	retired []link.Secret
+	dials   []Dial // by the index of the peer
 }
 
 // neighbour is the other end of a link that is part of the mesh.
@@ -111,12 +121,15 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Pair.IsZero() {
 		return nil, errors.New("a mesh node needs a key pair")
 	}
-	cfg.Pins = pins(&cfg)
 	cfg.Epoch = cmp.Or(cfg.Epoch, uint64(time.Now().UnixMilli()))
 	n := &Node{
-		cfg: cfg, self: cfg.Pair.ID(), links: map[key.ID]*neighbour{}, secrets: slices.Clone(cfg.Secrets),
+		cfg: cfg, self: cfg.Pair.ID(), links: map[key.ID]*neighbour{}, secrets: slices.Clone(cfg.Secrets), retired: slices.Clone(cfg.Retired),
 		wake: make(chan struct{}, 1), ran: make(chan struct{}),
 	}
+	for _, p := range cfg.Peers {
+		n.dials = append(n.dials, Dial{Peer: p})
+	}
+	n.SetPins(cfg.Pins)
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())
 	if err := n.build(); err != nil {
 		return nil, fmt.Errorf("make the mesh node %s: %w", cfg.Name, err)
@@ -136,6 +149,9 @@ func (n *Node) build() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := n.state.Restore(time.Now(), n.cfg.Revocations); err != nil {
+		return err
+	}
 	if n.identity, err = circuit.NewIdentity(n.cfg.Pair, n.admit); err != nil {
 		return err
 	}
@@ -149,17 +165,22 @@ func (n *Node) build() (err error) {
 	return n.acceptor.Check()
 }
 
-func pins(cfg *Config) map[string]key.ID {
-	all := maps.Clone(cfg.Pins)
+// SetPins replaces the names that are pinned to keys. Those of configured peers
+// with a key stay pinned. Revocations that newly trusted nodes signed are obeyed.
+func (n *Node) SetPins(pins map[string]key.ID) {
+	all := maps.Clone(pins)
 	if all == nil {
 		all = map[string]key.ID{}
 	}
-	for _, p := range cfg.Peers {
+	for _, p := range n.cfg.Peers {
 		if p.Name != "" && !p.Key.IsZero() {
 			all[p.Name] = p.Key
 		}
 	}
-	return all
+	n.pins.Store(&all)
+	if n.state != nil {
+		n.change(n.state.Reconsider)
+	}
 }
 
 func (n *Node) trusts(by key.ID) bool {
@@ -175,7 +196,7 @@ func (n *Node) ID() key.ID { return n.self }
 // Pinned reports whether a key is pinned to a name on this node, which makes it
 // a verified one.
 func (n *Node) Pinned(id key.ID) bool {
-	for _, pinned := range n.cfg.Pins {
+	for _, pinned := range *n.pins.Load() {
 		if pinned == id {
 			return true
 		}
@@ -203,8 +224,8 @@ func (n *Node) Run(ctx context.Context) error {
 	defer close(n.ran)
 	stop := context.AfterFunc(ctx, func() { n.cancel(nil) })
 	defer stop()
-	for _, p := range n.cfg.Peers {
-		n.spawn(func() { n.dialForever(n.ctx, p) })
+	for i := range n.cfg.Peers {
+		n.spawn(func() { n.dialForever(n.ctx, i) })
 	}
 	n.tick()
 	n.sayGoodbye()
@@ -299,6 +320,9 @@ func (n *Node) change(input func(now time.Time)) {
 		if e.Change == member.Revoked { // its connections have locks of their own
 			n.sessions.drop(e.Key)
 			n.ends.cut(e.Key)
+		}
+		if n.cfg.Notify != nil {
+			n.cfg.Notify(e)
 		}
 	}
 }
@@ -395,16 +419,28 @@ func (n *Node) Revoke(id key.ID, reason string) (err error) {
 	return err
 }
 
-// SetSecrets replaces the secrets for all links that begin from now on.
-func (n *Node) SetSecrets(secrets []link.Secret) error {
-	if len(secrets) == 0 || len(secrets) > link.MaxSecrets {
-		return fmt.Errorf("%d cluster secrets, want 1 to %d", len(secrets), link.MaxSecrets)
+// SetSecrets replaces the secrets for all links that begin from now on. Retired
+// ones let pinned nodes in that have not heard of the new ones yet.
+func (n *Node) SetSecrets(secrets, retired []link.Secret) error {
+	if len(secrets) == 0 || len(secrets)+len(retired) > link.MaxSecrets {
+		return fmt.Errorf("%d cluster secrets and %d retired ones, want 1 to %d", len(secrets), len(retired), link.MaxSecrets)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.secrets = slices.Clone(secrets)
+	n.secrets, n.retired = slices.Clone(secrets), slices.Clone(retired)
 	return nil
 }
+
+// Revocations returns the signed revocations that this node obeys, for the Config
+// of the next process.
+func (n *Node) Revocations() [][]byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.Revocations()
+}
+
+// Revoked reports whether a key is a member no more.
+func (n *Node) Revoked(id key.ID) bool { return n.admit(id) != nil }
 
 func (n *Node) admit(id key.ID) error {
 	n.mu.Lock()
@@ -415,7 +451,7 @@ func (n *Node) admit(id key.ID) error {
 func (n *Node) linkIdentity() link.Identity {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return link.Identity{Pair: n.cfg.Pair, Epoch: n.state.Epoch(), Secrets: n.secrets}
+	return link.Identity{Pair: n.cfg.Pair, Epoch: n.state.Epoch(), Secrets: n.secrets, Retired: n.retired, Pinned: n.Pinned}
 }
 
 // Caller returns the key of the node that sent a request which was taken from a

@@ -54,10 +54,23 @@ type Identity struct {
 	Pair    key.Pair
 	Epoch   uint64
 	Secrets []Secret // the first is the newest; 1 to MaxSecrets
+
+	// Retired secrets are proved to the pinned and taken from them only: whoever
+	// was revoked knows them too.
+	Retired []Secret
+	Pinned  func(key.ID) bool // nil pins nobody
+}
+
+// secrets are those that count between this node and a peer.
+func (id Identity) secrets(peer key.ID) []Secret {
+	if id.Pinned == nil || !id.Pinned(peer) {
+		return id.Secrets
+	}
+	return slices.Concat(id.Secrets, id.Retired)
 }
 
 func (id Identity) check() error {
-	if id.Pair.IsZero() || len(id.Secrets) == 0 || len(id.Secrets) > MaxSecrets {
+	if id.Pair.IsZero() || len(id.Secrets) == 0 || len(id.Secrets)+len(id.Retired) > MaxSecrets {
 		return fmt.Errorf("an identity needs a key and 1 to %d secrets", MaxSecrets)
 	}
 	return nil
@@ -142,8 +155,9 @@ func (id Identity) dialHandshake(ctx context.Context, raw net.Conn, admit func(k
 
 func (id Identity) answer(t *transcript) []byte {
 	answer := append(t.diallerNonce[:], appendEpochs(nil, t.diallerEpoch)...)
-	answer = append(answer, byte(len(id.Secrets)))
-	for _, s := range id.Secrets {
+	secrets := id.secrets(t.acceptor)
+	answer = append(answer, byte(len(secrets)))
+	for _, s := range secrets {
 		answer = append(answer, s.prove(roleDial, t)...)
 	}
 	return answer
@@ -155,7 +169,8 @@ func (id Identity) checkReply(conn net.Conn, t *transcript) error {
 		return fmt.Errorf("%w (%w)", ErrRefused, err)
 	}
 	which := int(reply[0])
-	if which >= len(id.Secrets) || !hmac.Equal(reply[1:], id.Secrets[which].prove(roleAccept, t)) {
+	secrets := id.secrets(t.acceptor)
+	if which >= len(secrets) || !hmac.Equal(reply[1:], secrets[which].prove(roleAccept, t)) {
 		return ErrFalseServer
 	}
 	return nil
@@ -209,7 +224,7 @@ func (id Identity) checkAnswer(conn net.Conn, t *transcript) ([]byte, error) {
 	if _, err := io.ReadFull(conn, proofs); err != nil {
 		return nil, fmt.Errorf("read the proof: %w", err)
 	}
-	for _, s := range id.Secrets {
+	for _, s := range id.secrets(t.dialler) {
 		want := s.prove(roleDial, t)
 		which := slices.IndexFunc(slices.Collect(slices.Chunk(proofs, proofBytes)), func(p []byte) bool { return hmac.Equal(p, want) })
 		if which >= 0 {

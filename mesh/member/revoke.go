@@ -24,6 +24,41 @@ func (s *State) Revoke(now time.Time, id key.ID, reason string) error {
 	return nil
 }
 
+// Revocations returns the wire forms of those that this node obeys.
+func (s *State) Revocations() (list [][]byte) {
+	for _, r := range s.revocations {
+		if s.cfg.Trusts(r.By) {
+			list = append(list, r.sealed)
+		}
+	}
+	return list
+}
+
+// Restore takes in what Revocations gave to an earlier process. It trusts them
+// as that did, whoever signed them.
+func (s *State) Restore(now time.Time, list [][]byte) error {
+	for _, wire := range list {
+		r, err := OpenRevocation(wire)
+		if err != nil {
+			return err
+		}
+		s.keep(now, r, wire, key.ID{})
+		if until := r.at().Add(RevocationFor); now.Before(until) && r.Key != s.self && s.Admit(r.Key) == nil {
+			s.obey(now, r.Key, until)
+		}
+	}
+	return nil
+}
+
+// Reconsider obeys the known revocations of those that Trusts says yes to by now.
+func (s *State) Reconsider(now time.Time) {
+	for _, r := range s.revocations {
+		if s.Admit(r.Key) == nil && s.cfg.Trusts(r.By) && r.Key != s.self {
+			s.obey(now, r.Key, r.until)
+		}
+	}
+}
+
 // takeRevocation accepts what a present member signed, within limits: strangers
 // cannot fill the table.
 func (s *State) takeRevocation(now time.Time, from key.ID, wire []byte) error {
