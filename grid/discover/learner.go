@@ -3,6 +3,7 @@ package discover
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -301,10 +302,12 @@ func (l *Learner) note(a *asked, err error) time.Duration {
 	defer a.guard.Unlock()
 	s := &a.state
 	wait := jitter(l.config.Interval)
-	switch {
-	case err == nil:
+	if errors.Is(err, ErrMore) {
+		err = nil
+	}
+	if err == nil {
 		s.LastOK, s.Failures = wall(), 0
-	default:
+	} else {
 		if s.LastErr == nil {
 			l.config.Logger.Warn("could not ask for peers; trying again", "source", a.name, "error", err)
 		}
