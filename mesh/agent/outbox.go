@@ -1,0 +1,300 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"lobstah/key"
+)
+
+// OutboxConfig says how an outbox works. The fields after Mesh have good zero
+// values.
+type OutboxConfig struct {
+	Dir  string            // where tasks are kept
+	Mesh http.RoundTripper // for mesh://lob1… addresses
+
+	Patience time.Duration // without a word of the node before a task is lost; zero means a day
+	Active   int           // tasks that have not ended; zero means 100
+	Kept     int           // finished tasks that are remembered; zero means 1,000
+	Keep     time.Duration // for how long; zero means a week
+	Log      *slog.Logger
+	Now      func() time.Time
+	Pause    func(failures int) time.Duration // between two tries; nil means 1 s to 60 s with full jitter
+}
+
+// An Outbox asks agents on other nodes. Make it with OpenOutbox and call Run,
+// which owns all that runs.
+type Outbox struct {
+	cfg   OutboxConfig
+	store *store
+	wake  chan struct{} // buffered; a new task is to be followed
+
+	mu    sync.Mutex // guards what follows, and the store
+	tasks map[string]*sent
+}
+
+// A sent is a task that this node asked. The outbox's lock guards it.
+type sent struct {
+	task     Task
+	followed bool // by a goroutine of Run
+	heard    time.Time
+	said     progress
+	changed  chan struct{} // closed at each change, and made anew
+}
+
+// OpenOutbox reads the tasks that are kept; Run follows those that had not
+// ended.
+func OpenOutbox(cfg OutboxConfig) (*Outbox, error) {
+	s, err := openStore(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Patience, cfg.Keep = cmp.Or(cfg.Patience, 24*time.Hour), cmp.Or(cfg.Keep, 7*24*time.Hour)
+	cfg.Active, cfg.Kept = cmp.Or(cfg.Active, 100), cmp.Or(cfg.Kept, 1000)
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Pause == nil {
+		cfg.Pause = pause
+	}
+	o := &Outbox{cfg: cfg, store: s, wake: make(chan struct{}, 1), tasks: map[string]*sent{}}
+	tasks, err := s.load()
+	if err != nil {
+		cfg.Log.Warn("some kept tasks cannot be read", "error", err)
+	}
+	for _, t := range tasks {
+		o.tasks[t.ID] = &sent{task: t, heard: cfg.Now(), changed: make(chan struct{})}
+	}
+	return o, nil
+}
+
+// Run follows all tasks that have not ended until ctx ends, and waits for all
+// that it began.
+func (o *Outbox) Run(ctx context.Context) error {
+	var followers sync.WaitGroup
+	defer followers.Wait()
+	sweep := time.NewTicker(2 * time.Minute)
+	defer sweep.Stop()
+	for {
+		for _, s := range o.unfollowed() {
+			followers.Go(func() { o.follow(ctx, s) })
+		}
+		select {
+		case <-o.wake:
+		case <-sweep.C:
+			o.sweep()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (o *Outbox) unfollowed() (list []*sent) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.tasks {
+		if !s.followed && !s.task.State.Final() {
+			s.followed = true
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// Ask hands a brief to an agent of a node. The task is kept before anything is
+// sent. The error is the node's refusal; a node that cannot be reached now is
+// none, its task stays queued until it is reached.
+func (o *Outbox) Ask(ctx context.Context, node key.ID, name string, b Brief) (Task, error) {
+	if err := b.Check(); err != nil {
+		return Task{}, err
+	}
+	now := o.cfg.Now()
+	s := &sent{heard: now, changed: make(chan struct{}), followed: true, task: Task{
+		ID: NewID(), Node: node, NodeName: name, Brief: b, State: Queued, Created: now, Updated: now,
+	}}
+	if err := o.add(s); err != nil {
+		return Task{}, err
+	}
+	err := o.put(ctx, s)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.followed = false
+	o.nudge()
+	if no, refusal := errors.AsType[*refused](err); refusal && no.final() {
+		o.end(s, Failed, "", no.message)
+		return s.task, no
+	}
+	return s.task, nil
+}
+
+func (o *Outbox) add(s *sent) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	active := 0
+	for _, other := range o.tasks {
+		if !other.task.State.Final() {
+			active++
+		}
+	}
+	if active >= o.cfg.Active {
+		return fmt.Errorf("%d tasks have not ended yet; wait for one or cancel it", active)
+	}
+	if err := o.store.put(&s.task); err != nil {
+		return err
+	}
+	o.tasks[s.task.ID] = s
+	return nil
+}
+
+func (o *Outbox) nudge() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// Wait follows a task until it ends or its agent asks something. Each is called
+// from this goroutine with what the agent said since; it may be nil.
+func (o *Outbox) Wait(ctx context.Context, id string, each func(text string)) (Task, error) {
+	at := 0
+	for {
+		t, text, changed, err := o.look(id, &at)
+		if err != nil {
+			return t, err
+		}
+		if text != "" && each != nil {
+			each(text)
+		}
+		if t.State.Final() || t.State == InputRequired {
+			return t, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return t, fmt.Errorf("waiting for the task %s: %w", id, ctx.Err())
+		}
+	}
+}
+
+func (o *Outbox) look(id string, at *int) (t Task, text string, changed <-chan struct{}, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.tasks[id]
+	if s == nil {
+		return t, "", nil, errNoTask(id)
+	}
+	text, begins := s.said.from(*at)
+	*at = begins + len(text)
+	return s.task, text, s.changed, nil
+}
+
+func errNoTask(id string) error { return fmt.Errorf("no task has the identifier %.40q", id) }
+
+// Get returns a task as it is known now.
+func (o *Outbox) Get(id string) (Task, error) {
+	at := 0
+	t, _, _, err := o.look(id, &at)
+	return t, err
+}
+
+// Tasks lists what this node asked, the newest first.
+func (o *Outbox) Tasks() []Task {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := make([]Task, 0, len(o.tasks))
+	for _, s := range o.tasks {
+		list = append(list, s.task)
+	}
+	slices.SortFunc(list, func(a, b Task) int { return b.Created.Compare(a.Created) })
+	return list
+}
+
+// Answer answers an agent's question.
+func (o *Outbox) Answer(ctx context.Context, id, text string) error {
+	t, err := o.Get(id)
+	if err != nil {
+		return err
+	}
+	if t.State != InputRequired {
+		return fmt.Errorf("the agent %s asks nothing now: the task is %s", t.Brief.Agent, t.State)
+	}
+	return o.call(ctx, http.MethodPost, &t, "/answer", map[string]string{"text": text})
+}
+
+// Cancel ends a task. A node that cannot be reached now is told when it can be;
+// until then the task is unwanted and has not ended, and the error says so.
+func (o *Outbox) Cancel(ctx context.Context, id string) error {
+	o.mu.Lock()
+	s := o.tasks[id]
+	if s == nil || s.task.State.Final() {
+		o.mu.Unlock()
+		if s == nil {
+			return errNoTask(id)
+		}
+		return nil
+	}
+	s.task.Unwanted = true
+	o.change(s)
+	o.mu.Unlock()
+	if err := o.withdraw(ctx, s); err != nil {
+		return fmt.Errorf("the node is not told yet that the task is cancelled, and will be: %w", err)
+	}
+	return nil
+}
+
+// change keeps and tells what became of a task. The lock is held.
+func (o *Outbox) change(s *sent) {
+	s.task.Updated = o.cfg.Now()
+	if err := o.store.put(&s.task); err != nil {
+		o.cfg.Log.Error("a task may be forgotten when this node stops", "task", s.task.ID, "error", err)
+	}
+	o.tell(s)
+}
+
+func (o *Outbox) tell(s *sent) {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// end finishes a task, once. The lock is held.
+func (o *Outbox) end(s *sent, state State, output, why string) {
+	if s.task.State.Final() {
+		return
+	}
+	s.task.State, s.task.Output, s.task.Error, s.task.Question = state, Cut(output), why, ""
+	o.change(s)
+}
+
+// sweep forgets finished tasks that are old or too many.
+func (o *Outbox) sweep() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var finished []*sent
+	for _, s := range o.tasks {
+		if s.task.State.Final() {
+			finished = append(finished, s)
+		}
+	}
+	slices.SortFunc(finished, func(a, b *sent) int { return b.task.Updated.Compare(a.task.Updated) })
+	limit := o.cfg.Now().Add(-o.cfg.Keep)
+	for i, s := range finished {
+		if i < o.cfg.Kept && s.task.Updated.After(limit) {
+			continue
+		}
+		if err := o.store.remove(&s.task); err != nil {
+			o.cfg.Log.Warn("sweeping tasks", "error", err)
+			continue
+		}
+		delete(o.tasks, s.task.ID)
+	}
+}

@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	errIdle   = errors.New("the agent gave no sign of life")
+	errAnswer = errors.New("nobody answered the agent's question in time")
+)
+
+// work runs one task to its end, or until ctx ends.
+func (d *Desk) work(ctx context.Context, s *seat, e *entry) {
+	defer d.left(s)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w, ok := d.begin(e, s, cancel)
+	if !ok {
+		return
+	}
+	idle := time.AfterFunc(s.Idle, func() { cancel(fmt.Errorf("%w for %v", errIdle, s.Idle)) })
+	defer idle.Stop()
+	d.equip(&w, e, s, idle)
+	answer, err := s.Backend.Run(ctx, w)
+	d.finish(ctx, e, answer, err)
+}
+
+// begin marks the task as working; false when it was stopped before.
+func (d *Desk) begin(e *entry, s *seat, cancel context.CancelCauseFunc) (Work, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e.task.State.Final() {
+		return Work{}, false
+	}
+	e.cancel = cancel
+	e.task.State = Working
+	d.change(e)
+	return Work{Task: e.task, Prompt: Prompt(e.task)}, true
+}
+
+func (d *Desk) left(s *seat) {
+	d.mu.Lock()
+	s.running--
+	d.mu.Unlock()
+	d.nudge()
+}
+
+// equip gives a backend its ways to speak. Each sign of life winds the clock.
+func (d *Desk) equip(w *Work, e *entry, s *seat, idle *time.Timer) {
+	w.Say = func(text string) {
+		idle.Reset(s.Idle)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		e.said.say(text)
+		d.tell(e)
+	}
+	w.Keep = func(handle string) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		e.task.Handle = handle
+		return d.store.put(&e.task)
+	}
+	w.Ask = func(ctx context.Context, question string) (string, error) {
+		idle.Stop()
+		defer idle.Reset(s.Idle)
+		return d.ask(ctx, e, question)
+	}
+}
+
+// ask puts a question to the asking side and waits.
+func (d *Desk) ask(ctx context.Context, e *entry, question string) (string, error) {
+	if len(question) > MaxQuestion {
+		return "", fmt.Errorf("the agent's question is longer than %d KiB", MaxQuestion>>10)
+	}
+	answer := make(chan string, 1)
+	d.mu.Lock()
+	e.task.State, e.task.Question, e.answer = InputRequired, question, answer
+	d.change(e)
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, DefaultAnswer, errAnswer)
+	defer cancel()
+	select {
+	case text := <-answer:
+		return text, nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// finish writes down how the work ended. When the process is stopping, work
+// that did not come to its end is left as it is, for the next process.
+func (d *Desk) finish(ctx context.Context, e *entry, answer string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e.cancel, e.answer = nil, nil
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil:
+		d.end(e, Done, answer, "")
+	case errors.Is(cause, errCancelled):
+		d.end(e, Cancelled, "", cause.Error())
+	case errors.Is(cause, errIdle):
+		d.end(e, Failed, "", cause.Error())
+	case cause != nil: // the process stops
+	default:
+		d.end(e, Failed, answer, err.Error())
+	}
+}
