@@ -36,7 +36,7 @@ func (l *Ledger) Import(ctx context.Context, r io.Reader, each func(ledger.Line)
 func (l *Ledger) importAll(ctx context.Context, list []*receipt.Signed) []error {
 	items := make([]item, len(list))
 	for i, s := range list {
-		items[i] = item{ledger.SideOf(l.owner, &s.Receipt), s, true}
+		items[i] = item{side: ledger.SideOf(l.owner, &s.Receipt), signed: s, imported: true}
 	}
 	a, err := l.ask(ctx, request{items: items})
 	if err != nil {
@@ -70,9 +70,7 @@ func (w *writer) transact(items []item, errs []error, sign bool) (err error) {
 	}
 	tx := transaction{writer: w, at: w.now(), accounts: make(map[string]*posting)}
 	for i, it := range items {
-		if err := tx.add(ctx, it); errors.Is(err, ledger.ErrDuplicate) {
-			errs[i] = err
-		} else if err != nil {
+		if errs[i], err = tx.take(ctx, it); err != nil {
 			return err
 		}
 	}
@@ -134,6 +132,18 @@ type transaction struct {
 type posting struct {
 	id     int64
 	change ledger.Account
+}
+
+// take does what an item asks for. refused is the item's own affair; err spoils
+// the transaction.
+func (tx *transaction) take(ctx context.Context, it item) (refused, err error) {
+	if it.change != nil {
+		return tx.alter(ctx, it)
+	}
+	if err = tx.add(ctx, it); errors.Is(err, ledger.ErrDuplicate) {
+		refused, err = err, nil
+	}
+	return refused, err
 }
 
 // add appends one item, or promotes an imported entry that is now accepted.
@@ -229,7 +239,7 @@ func (tx *transaction) promote(ctx context.Context, it item, known place, counte
 		return err
 	}
 	if known.counted {
-		tx.post(item{it.side, it.signed, true}, ledger.Account.Minus)
+		tx.post(item{side: it.side, signed: it.signed, imported: true}, ledger.Account.Minus)
 	}
 	if counted {
 		tx.post(it, ledger.Account.Plus)

@@ -85,6 +85,49 @@ CREATE TABLE checkpoint (
 	note TEXT NOT NULL
 ) STRICT;
 `},
+	{"jobs", `
+-- Requests whose answers are fetched later; see grid/jobs, which alone reads
+-- and writes these. Times are Unix milliseconds, 0 for none.
+CREATE TABLE job (
+	seq       INTEGER PRIMARY KEY AUTOINCREMENT,
+	side      INTEGER NOT NULL, -- as of entry: 1 run here for others, 2 asked of others
+	hash      BLOB NOT NULL UNIQUE, -- SHA-256 of the id, by which it is looked up
+	id        TEXT NOT NULL,
+	once      BLOB UNIQUE, -- hash of the owner and its idempotency key, if it gave one
+	owner     TEXT NOT NULL, -- who may see it
+	purse     TEXT NOT NULL, -- whose quota and turn it takes
+	model     TEXT NOT NULL,
+	status    INTEGER NOT NULL,
+	tier      INTEGER NOT NULL,
+	turn      INTEGER NOT NULL, -- purses take turns in a tier
+	created   INTEGER NOT NULL,
+	due       INTEGER NOT NULL, -- not to be claimed before
+	started   INTEGER NOT NULL DEFAULT 0,
+	completed INTEGER NOT NULL DEFAULT 0,
+	expires   INTEGER NOT NULL, -- when it is given up, or after its end deleted
+	holder    TEXT NOT NULL DEFAULT '', -- who has the lease
+	lease     INTEGER NOT NULL DEFAULT 0, -- how long
+	attempts  INTEGER NOT NULL DEFAULT 0,
+	cancel    INTEGER NOT NULL DEFAULT 0, -- wished for
+	placed    INTEGER NOT NULL DEFAULT 0, -- somebody else may have it
+	bytes     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX job_next ON job (side, status, tier, turn, seq);
+CREATE INDEX job_purse ON job (side, purse, status, tier, turn, bytes);
+CREATE INDEX job_owner ON job (side, owner, seq);
+CREATE INDEX job_expires ON job (expires);
+
+CREATE TABLE job_body (
+	seq      INTEGER PRIMARY KEY,
+	request  BLOB NOT NULL,
+	metadata TEXT NOT NULL, -- JSON, empty for none
+	seal     TEXT NOT NULL, -- what its side needs to go on, JSON
+	note     TEXT NOT NULL DEFAULT '', -- how far it came, JSON
+	result   BLOB,
+	receipt  BLOB, -- the envelope
+	fault    TEXT NOT NULL DEFAULT '' -- JSON, of one that failed
+) STRICT;
+`},
 }
 
 // A querier is a database, a connection or a transaction.

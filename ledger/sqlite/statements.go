@@ -9,6 +9,7 @@ import (
 // statements are the writer's, prepared once.
 type statements struct {
 	begin, commit, rollback         *sql.Stmt
+	savepoint, release, undo        *sql.Stmt
 	book, setBook                   *sql.Stmt
 	byNonce, envelope               *sql.Stmt
 	addEntry, addEnvelope, promote  *sql.Stmt
@@ -27,6 +28,9 @@ func prepareAll(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		{&s.begin, "BEGIN IMMEDIATE"},
 		{&s.commit, "COMMIT"},
 		{&s.rollback, "ROLLBACK"},
+		{&s.savepoint, "SAVEPOINT item"},
+		{&s.release, "RELEASE item"},
+		{&s.undo, "ROLLBACK TO item"},
 		{&s.book, "SELECT size, root FROM book WHERE id = 1"},
 		{&s.setBook, "UPDATE book SET size = ?, root = ? WHERE id = 1"},
 		{&s.byNonce, "SELECT seq, side, imported, counted FROM entry WHERE nonce = ?"},

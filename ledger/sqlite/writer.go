@@ -48,10 +48,12 @@ type request struct {
 	answer chan<- answer
 }
 
+// An item is a receipt to append, a change of other tables, or both as one.
 type item struct {
 	side     ledger.Side
 	signed   *receipt.Signed
 	imported bool
+	change   Change
 }
 
 // An answer has an error for each item, or one for the whole request.
@@ -171,22 +173,31 @@ func (w *writer) serve(group []request) {
 	}
 }
 
-// ask sends a request and waits for its answer.
-func (l *Ledger) ask(ctx context.Context, r request) (answer, error) {
+// send hands a request to the writer, who answers each one that it took.
+func (l *Ledger) send(ctx context.Context, r request) (<-chan answer, error) {
 	if l.write == nil {
-		return answer{}, l.explain("append to", ledger.ErrReadOnly)
+		return nil, l.explain("append to", ledger.ErrReadOnly)
 	}
 	if err := l.damaged(); err != nil {
-		return answer{}, err
+		return nil, err
 	}
 	reply := make(chan answer, 1)
 	r.answer = reply
 	select {
 	case l.write.requests <- r:
+		return reply, nil
 	case <-ctx.Done():
-		return answer{}, l.explain("append to", context.Cause(ctx))
+		return nil, l.explain("append to", context.Cause(ctx))
 	case <-l.write.stop:
-		return answer{}, l.explain("append to", ledger.ErrClosed)
+		return nil, l.explain("append to", ledger.ErrClosed)
+	}
+}
+
+// ask sends a request and waits for its answer.
+func (l *Ledger) ask(ctx context.Context, r request) (answer, error) {
+	reply, err := l.send(ctx, r)
+	if err != nil {
+		return answer{}, err
 	}
 	select {
 	case a := <-reply:

@@ -155,7 +155,7 @@ func TestCheckpointPolicy(t *testing.T) {
 	}
 	items := make([]item, ledger.CheckpointEvery)
 	for i := range items {
-		items[i] = item{ledger.Worker, ledgertest.Receipt(t, pair, receipt.Anonymous, 1, 0, nil), false}
+		items[i] = item{side: ledger.Worker, signed: ledgertest.Receipt(t, pair, receipt.Anonymous, 1, 0, nil)}
 	}
 	if _, err := l.ask(t.Context(), request{items: items}); err != nil {
 		t.Fatal(err)
