@@ -63,7 +63,6 @@ type run struct {
 	Agent
 	w      agent.Work
 	handle string // the run's identifier; empty until the gateway took it
-	said   int    // bytes of the agent's text that were passed on
 }
 
 // session keeps nodes apart, and all of them from the owner. A message goes to
