@@ -23,6 +23,7 @@ type commands struct {
 	Join   joinCommand   `cmd:"" group:"Pool machines" help:"Join the machine that printed that line."`
 	Peers  peersCommand  `cmd:"" group:"Pool machines" help:"The workers that this machine asks."`
 	Allow  allowCommand  `cmd:"" group:"Pool machines" help:"The keys that this machine's worker serves."`
+	Share  shareCommand  `cmd:"" group:"Pool machines" help:"Lend this machine's models, or stop, without a restart."`
 	ID     idCommand     `cmd:"" name:"id" group:"Pool machines" help:"Print this machine's public key."`
 
 	Balance balanceCommand `cmd:"" group:"Accounts" help:"Who served whom, and who owes what."`

@@ -60,6 +60,11 @@ func (p *process) serveControl() {
 	route(mux, "DELETE /peers", p, files.RemovePeer)
 	route(mux, "POST /allow", p, files.Allow)
 	route(mux, "DELETE /allow", p, files.Disallow)
+	mux.HandleFunc("GET /share", func(w http.ResponseWriter, r *http.Request) {
+		control.Reply(w, p.shareStatus(r.Context()), nil)
+	})
+	answerCall(mux, "POST /share", p.shareOn)
+	answerCall(mux, "DELETE /share", p.shareOff)
 	answerCall(mux, "POST /invite", p.invite)
 	answerCall(mux, "POST /reach", p.reach)
 	answerCall(mux, "POST /try", p.try)

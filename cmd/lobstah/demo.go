@@ -108,11 +108,11 @@ func (d *demo) machine(root, name string) *app {
 // connect starts both sides and lets them know of each other.
 func (d *demo) connect(ctx context.Context) (router string, err error) {
 	const loopback = "127.0.0.1"
-	found, err := d.ann.startEngines(ctx, d.engines)
+	found, err := d.ann.startEngines(ctx, d.ann.background, d.engines)
 	if err != nil {
 		return "", err
 	}
-	worker, err := d.ann.serveWorker(workerAddress{Host: loopback}, servingSettings{Tier: grid.BestEffort, Concurrency: 1, Queue: 1}, found)
+	worker, err := d.ann.serveWorker(d.ann.background, workerAddress{Host: loopback}, servingSettings{Tier: grid.BestEffort, Concurrency: 1, Queue: 1}, found)
 	if err != nil {
 		return "", err
 	}

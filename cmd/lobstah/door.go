@@ -298,14 +298,20 @@ func isNamed(addresses []string, host string) bool {
 	return slices.ContainsFunc(addresses, func(a string) bool { h, _, _ := net.SplitHostPort(a); return h == host })
 }
 
+// An openedPort serves invited keys until it is retired.
+type openedPort struct {
+	address string // host:port
+	server  *http.Server
+}
+
 // openPort opens one port to invited keys: the worker's, or a free one where
 // that is taken.
 func (p *process) openPort(host string, port int) (address string, fresh bool, err error) {
 	p.mu.Lock()
-	address = p.invited[host]
+	known, ok := p.invited[host]
 	p.mu.Unlock()
-	if address != "" {
-		return address, false, nil
+	if ok {
+		return known.address, false, nil
 	}
 	config, err := p.id.ServerTLS()
 	if err != nil {
@@ -319,13 +325,12 @@ func (p *process) openPort(host string, port int) (address string, fresh bool, e
 		return "", false, fmt.Errorf("open a port to invited keys: %w", err)
 	}
 	worker, _, _ := p.parts()
-	p.serve(dualport.Listen(l, config), p.invitedOnly(worker))
-	address = l.Addr().String()
+	opened := openedPort{l.Addr().String(), p.serve(dualport.Listen(l, config), p.invitedOnly(worker))}
 	p.mu.Lock()
 	if p.invited == nil {
-		p.invited = map[string]string{}
+		p.invited = map[string]openedPort{}
 	}
-	p.invited[host] = address
+	p.invited[host] = opened
 	p.mu.Unlock()
-	return address, true, nil
+	return opened.address, true, nil
 }

@@ -26,7 +26,6 @@ var missings = []missing{
 	{"worker", "--announce-url", "announcing to a tracker", joinInstead},
 	{"worker", "--announce-label", "announcing to a tracker", joinInstead},
 	{"worker", "--announce-ttl", "announcing to a tracker", joinInstead},
-	{"share", "", "sharing by one line", joinInstead},
 }
 
 const joinInstead = "join the two machines by one line instead: lobstah invite here, lobstah join LINE there"

@@ -50,15 +50,18 @@ type process struct {
 	peers    *discover.File
 	allowed  *allow.List
 	control  *control.Listener
-	door     *invite.Door // nil without a worker
+	door     *invite.Door
+	sharing  sharing
 
-	mu      sync.Mutex
-	closing bool              // guarded by mu; nothing more is served
-	at      net.Addr          // guarded by mu; where the worker listens
-	invited map[string]string // guarded by mu; ports opened to invited keys: host to host:port
-	worker  *worker.Worker    // guarded by mu; nil without one, or not yet
-	router  *router.Router    // guarded by mu; nil without one, or not yet
-	engines *engines          // guarded by mu; nil without a worker, or not yet
+	mu           sync.Mutex
+	closing      bool                  // guarded by mu; nothing more is served
+	at           net.Addr              // guarded by mu; where the worker listens
+	invited      map[string]openedPort // guarded by mu; ports opened to invited keys, by host
+	worker       *worker.Worker        // guarded by mu; nil without one, or not yet
+	router       *router.Router        // guarded by mu; nil without one, or not yet
+	engines      *engines              // guarded by mu; nil without a worker, or not yet
+	asked        *peerList             // guarded by mu; the router's peers, nil without one
+	workerServer *http.Server          // guarded by mu; nil without a worker
 
 	keys []string // that the router asks for
 
@@ -102,6 +105,7 @@ func (p *process) open(ctx context.Context, what string) (err error) {
 	if p.book, err = p.openBook(ctx, p.id.Pair); err != nil {
 		return err
 	}
+	p.door = &invite.Door{Self: p.id.ID(), Admit: p.welcome, Log: p.log.With("part", "door")}
 	if p.control, err = control.Listen(p.home.Dir); err != nil {
 		return err
 	}
@@ -138,9 +142,9 @@ func (p *process) announce(change func(*home.Holder)) error {
 	return p.lock.Update(h)
 }
 
-// serveWorker opens the worker's port and serves the engines on it. It returns
-// the base URL for this machine.
-func (p *process) serveWorker(at workerAddress, s servingSettings, found *engines) (string, error) {
+// serveWorker opens the worker's port and serves the engines on it; life is how
+// long it looks after itself. It returns the base URL for this machine.
+func (p *process) serveWorker(life context.Context, at workerAddress, s servingSettings, found *engines) (string, error) {
 	config, err := p.id.ServerTLS()
 	if err != nil {
 		return "", err
@@ -158,12 +162,11 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 		Open: s.Open, Credit: s.Credit, Tier: s.Tier, Concurrency: s.Concurrency, MaxQueue: queue,
 		Version: version(), Logger: p.log.With("part", "worker"),
 	})
+	p.task(func() { w.Run(life) })
+	server := p.serve(dualport.Listen(l, config), p.behindDoor(w))
 	p.mu.Lock()
-	p.worker, p.engines, p.at = w, found, l.Addr()
+	p.worker, p.engines, p.at, p.workerServer = w, found, l.Addr(), server
 	p.mu.Unlock()
-	p.tasks.Go(func() { w.Run(p.background) })
-	p.door = &invite.Door{Self: p.id.ID(), Admit: p.welcome, Log: p.log.With("part", "door")}
-	p.serve(dualport.Listen(l, config), p.behindDoor(w))
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
 }
@@ -173,7 +176,7 @@ func (p *process) serveWorker(at workerAddress, s servingSettings, found *engine
 func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
 	source := &peerList{file: p.peers}
 	if worker != "" {
-		source.self = &grid.Peer{ID: p.id.ID(), URL: worker, Label: ownName, Origin: grid.FromSelf}
+		source.setSelf(p.self(worker))
 	}
 	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, ConnectTimeout: s.Timeout.Connect, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
@@ -192,7 +195,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 		return "", err
 	}
 	p.mu.Lock()
-	p.router = r
+	p.router, p.asked = r, source
 	p.mu.Unlock()
 	p.tasks.Go(func() {
 		r.Run(p.background)
@@ -203,8 +206,22 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	return base, p.announce(func(h *home.Holder) { h.Router = base })
 }
 
+// self is this machine's own worker as a peer of its router.
+func (p *process) self(base string) *grid.Peer {
+	return &grid.Peer{ID: p.id.ID(), URL: base, Label: ownName, Origin: grid.FromSelf}
+}
+
+// task runs f beside the others, unless nothing more is begun.
+func (p *process) task(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closing {
+		p.tasks.Go(f)
+	}
+}
+
 // serve answers on a listener until close.
-func (p *process) serve(l net.Listener, handler http.Handler) {
+func (p *process) serve(l net.Listener, handler http.Handler) *http.Server {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
@@ -213,7 +230,7 @@ func (p *process) serve(l net.Listener, handler http.Handler) {
 	defer p.mu.Unlock()
 	if p.closing {
 		l.Close() // nobody will come
-		return
+		return server
 	}
 	p.servers = append(p.servers, server)
 	p.tasks.Go(func() {
@@ -224,6 +241,7 @@ func (p *process) serve(l net.Listener, handler http.Handler) {
 			}
 		}
 	})
+	return server
 }
 
 // listen opens a port, and says who has it when it is taken.
@@ -323,21 +341,28 @@ func ignoreClosed(err error) error {
 // peerList is the file's peers, after this machine itself.
 type peerList struct {
 	file *discover.File
-	self *grid.Peer
 
 	mu   sync.Mutex
+	self *grid.Peer  // guarded by mu; nil while this machine serves nothing
 	from []grid.Peer // guarded by mu; what list was made of
 	list []grid.Peer // guarded by mu
 }
 
-// List returns the same slice until the file changes.
+func (l *peerList) setSelf(self *grid.Peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.self, l.list = self, nil
+}
+
+// List returns the same slice until the file changes, or this machine begins or
+// ends serving.
 func (l *peerList) List() []grid.Peer {
 	peers := l.file.Peers()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.self == nil {
 		return peers
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.list == nil || len(peers) != len(l.from) || len(peers) > 0 && &peers[0] != &l.from[0] {
 		l.from, l.list = peers, append([]grid.Peer{*l.self}, peers...)
 	}

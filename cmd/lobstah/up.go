@@ -47,12 +47,12 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	p.keys = c.Asking.APIKey
 	b := &banner{process: p}
 	b.identity()
-	found, err := p.startEngines(ctx, c.Engines)
+	found, err := p.startEngines(ctx, p.background, c.Engines)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	b.engines(found)
-	worker, err := p.serveWorker(c.Worker, c.Serving, found)
+	worker, err := p.serveWorker(p.background, c.Worker, c.Serving, found)
 	if err != nil {
 		return err
 	}
@@ -79,14 +79,15 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// startEngines finds the engines and runs what belongs to this process.
-func (p *process) startEngines(ctx context.Context, s engineSettings) (*engines, error) {
+// startEngines finds the engines and runs what belongs to this process as long
+// as life goes on.
+func (p *process) startEngines(ctx, life context.Context, s engineSettings) (*engines, error) {
 	found, err := p.findEngines(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	p.tasks.Go(func() {
-		if err := found.run(p.background, p.log); err != nil && p.background.Err() == nil {
+	p.task(func() {
+		if err := found.run(life, p.log); err != nil && life.Err() == nil {
 			p.log.Error("an engine of this process ended", "err", err)
 		}
 	})

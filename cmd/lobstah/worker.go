@@ -39,7 +39,7 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	found, err := p.startEngines(ctx, c.engineSettings)
+	found, err := p.startEngines(ctx, p.background, c.engineSettings)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -47,7 +47,7 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	if found.onlyDemo {
 		b.engines(found)
 	}
-	base, err := p.serveWorker(c.workerAddress, c.servingSettings, found)
+	base, err := p.serveWorker(p.background, c.workerAddress, c.servingSettings, found)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/receipt"
 )
 
@@ -365,6 +366,28 @@ func TestModelsAreMergedWithFactsAndDigests(t *testing.T) {
 		}
 		if got := w.get("/v1/models/nope"); got.status != 404 {
 			t.Errorf("an unknown model: %d", got.status)
+		}
+	})
+}
+
+// What a client plans with holds whichever peer answers.
+func TestMergedFactsHoldForEveryPeer(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 2, nil, func(t *testing.T, w *world) {
+		for i, m := range []grid.Model{
+			{ID: "m", ContextLength: 8192, Capabilities: []string{"completion", "tools", "vision"}},
+			{ID: "m", ContextLength: 32768, Capabilities: []string{"tools", "thinking", "completion"}},
+		} {
+			f := w.workers[i]
+			f.change(func() { f.capacity.ModelFacts = []grid.Model{m} })
+		}
+		w.repoll()
+		var page struct{ Data []grid.Model }
+		if err := json.Unmarshal([]byte(w.get("/v1/models").body), &page); err != nil {
+			t.Fatal(err)
+		}
+		if m := page.Data[0]; m.ContextLength != 8192 || !slices.Equal(m.Capabilities, []string{"completion", "tools"}) {
+			t.Errorf("the merged entry is %+v", m)
 		}
 	})
 }

@@ -138,7 +138,7 @@ func listModel(id string, offers []offer) listedModel {
 	return entry
 }
 
-// agreed keeps what all offers say alike; the context is the smallest.
+// agreed keeps what all offers say alike: of the capabilities those that all have, of the contexts the smallest.
 func agreed(offers []offer) *modelFacts {
 	m := offers[0].model
 	f := &modelFacts{
@@ -167,9 +167,7 @@ func (f *modelFacts) keep(m *grid.Model) {
 			*pair.have = ""
 		}
 	}
-	if !slices.Equal(f.Capabilities, m.Capabilities) {
-		f.Capabilities = nil
-	}
+	f.Capabilities = slices.DeleteFunc(slices.Clone(f.Capabilities), func(c string) bool { return !slices.Contains(m.Capabilities, c) })
 	f.Demo = f.Demo && m.Demo
 	if f.ContextLength == 0 || m.ContextLength > 0 {
 		f.ContextLength = min(max(f.ContextLength, m.ContextLength), orMax(f.ContextLength), orMax(m.ContextLength))
