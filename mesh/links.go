@@ -52,7 +52,7 @@ func (n *Node) dialForever(ctx context.Context, i int) {
 	for ctx.Err() == nil {
 		n.noteDial(i, func(d *Dial) { d.Next = time.Time{} })
 		dialer := link.Dialer{Identity: n.linkIdentity(), Admit: n.admit, Heartbeat: n.cfg.Beat, DialContext: n.cfg.Dial, Roots: n.cfg.Roots}
-		l, err := dialer.Dial(ctx, p.URL, p.Key)
+		l, err := dialer.Dial(ctx, p.URL, n.keyOf(p))
 		if err == nil {
 			begin := time.Now()
 			n.noteDial(i, func(d *Dial) { d.Reached, d.Up, d.Err = l.Peer, true, nil })
@@ -73,6 +73,14 @@ func (n *Node) dialForever(ctx context.Context, i int) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// keyOf is the key that a configured peer must have, zero for any.
+func (n *Node) keyOf(p Peer) key.ID {
+	if p.Key.IsZero() {
+		return (*n.pins.Load())[p.Name]
+	}
+	return p.Key
 }
 
 // waitForOther waits while another link to the same node is up, such as one that

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"lobstah/internal/cli"
+	"lobstah/internal/cmdline"
+	"lobstah/internal/control"
+	"lobstah/internal/home"
+)
+
+// commands is everything that can be typed; each type stands in the file of its
+// name.
+type commands struct {
+	Config string `placeholder:"FILE" help:"The configuration; by default config.yaml or config.json in the home folder."`
+	Home   string `placeholder:"DIR" help:"Where this node keeps its key and what it learned; by default CLAWMATRIX_HOME or ~/.clawmatrix."`
+
+	Init  initCommand  `cmd:"" group:"Start here" help:"Write the configuration of the first node of a mesh."`
+	Start startCommand `cmd:"" group:"Start here" help:"Run this machine's node."`
+
+	Status statusCommand `cmd:"" group:"The mesh" help:"How this machine's node does."`
+
+	Stop    stopCommand    `cmd:"" group:"Run" help:"Stop this machine's node."`
+	ID      idCommand      `cmd:"" name:"id" group:"Run" help:"Print this node's name, key and six words."`
+	Version versionCommand `cmd:"" group:"Run" help:"Print the version."`
+}
+
+// program is what --help says beside the commands.
+var program = cmdline.Program{
+	Name: "clawmatrix",
+	Intro: `clawmatrix joins machines behind NAT into a mesh that shares models, tools and
+agents. Nodes dial outwards and relay for each other; there is no server.
+`,
+	Outro: `
+Try it:
+  clawmatrix init --listen     on a machine that the others reach: writes its configuration
+  clawmatrix start             runs the node
+  clawmatrix invite            prints the line that lets the next machine join
+  clawmatrix join LINE         there; then clawmatrix start
+
+Files are in ~/.clawmatrix; CLAWMATRIX_HOME or --home names another folder. Every
+command explains itself: clawmatrix COMMAND --help
+`,
+}
+
+// An app is one run of the program. Commands get it, and a context that ends
+// with the first interrupt.
+type app struct {
+	cli.IO
+	home    home.Home
+	options *commands
+}
+
+// run is the whole program. It touches nothing of the process but what it is
+// given, and returns the exit code.
+func run(ctx context.Context, args []string, streams cli.IO) int {
+	return streams.Report(execute(ctx, args, streams))
+}
+
+func execute(ctx context.Context, args []string, streams cli.IO) error {
+	args = cmdline.Rewrite(args)
+	a := &app{IO: streams, options: new(commands)}
+	helped := false
+	parser, err := program.New(a.options, streams, &helped)
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case helped:
+		return nil
+	case err != nil:
+		return program.Misuse(parser, args, err)
+	}
+	if a.home, err = a.findHome(); err != nil {
+		return err
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(a)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// say prints a line of output.
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
+
+// note prints a line beside the output.
+func (a *app) note(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+
+// warn prints a line that should be seen.
+func (a *app) warn(format string, args ...any) {
+	fmt.Fprintf(a.Err, "%s %s\n", a.Style(a.Err).Yellow("warning:"), fmt.Sprintf(format, args...))
+}
+
+// json prints v for programs.
+func (a *app) json(v any) error {
+	enc := json.NewEncoder(a.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// callTimeout bounds a question to the running node.
+const callTimeout = 30 * time.Second
+
+var errNotRunning = errors.New("no node runs here")
+
+// running returns the socket of the node that runs with this home.
+func (a *app) running() (home.Holder, control.Client, error) {
+	h, ok, err := a.home.Holder()
+	switch {
+	case err != nil:
+		return h, control.Client{}, err
+	case !ok:
+		return h, control.Client{}, cli.Hintf(fmt.Errorf("%w (%s)", errNotRunning, a.home.Dir), "start it, in another terminal: clawmatrix start")
+	case h.Socket == "":
+		return h, control.Client{}, errors.New("the node is still starting")
+	}
+	return h, control.Client{Path: h.Socket}, nil
+}
+
+// call asks the running node. A refusal keeps its hint.
+func (a *app) call(ctx context.Context, method, path string, in, out any) error {
+	_, client, err := a.running()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return hinted(client.Call(ctx, method, path, in, out))
+}
+
+func (a *app) get(ctx context.Context, path string, out any) error {
+	return a.call(ctx, http.MethodGet, path, nil, out)
+}
+
+// hinted gives a refusal of the running node its hint.
+func hinted(err error) error {
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Hint != "" {
+		return cli.Hintf(err, "%s", e.Hint)
+	}
+	return err
+}

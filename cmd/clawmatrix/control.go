@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"lobstah/internal/control"
+	"lobstah/internal/home"
+	"lobstah/key"
+)
+
+// mountControl mounts what the owner's commands ask.
+func (n *node) mountControl() {
+	answer(n.onSocket, "GET /status", func(context.Context, none) (report, error) { return n.report(), nil })
+	n.onSocket.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
+		n.halt()
+		control.Reply(w, struct{}{}, nil)
+	})
+}
+
+// none is the body of a call that has none.
+type none struct{}
+
+// answer makes do a command of the socket.
+func answer[In, Out any](mux *http.ServeMux, pattern string, do func(context.Context, In) (Out, error)) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		var err error
+		if _, empty := any(in).(none); !empty {
+			err = control.Read(r, &in)
+		}
+		var out Out
+		if err == nil {
+			out, err = do(r.Context(), in)
+		}
+		control.Reply(w, out, err)
+	})
+}
+
+// A report is what a running node says of itself.
+type report struct {
+	home.Holder
+	Node     string   `json:"node"`
+	Key      key.ID   `json:"key"`
+	Version  string   `json:"version"`
+	Config   string   `json:"config"`
+	Trust    string   `json:"trust"`
+	Listen   string   `json:"listen,omitempty"` // HOST:PORT
+	Proxy    string   `json:"proxy"`            // base URL of the models
+	Relayed  int      `json:"relayed"`          // circuits of others that pass through here
+	Problems []string `json:"problems,omitempty"`
+}

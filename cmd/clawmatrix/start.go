@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+
+	"lobstah/internal/cli"
+)
+
+type startCommand struct {
+	LogLevel string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least important line of the log: debug, info, warn or error."`
+	LogJSON  bool   `help:"Log lines in JSON."`
+}
+
+// Help is printed by --help.
+func (startCommand) Help() string {
+	return `Runs in the foreground until Ctrl-C, SIGTERM or clawmatrix stop, keeps links to
+the peers of the configuration, and dials again what is lost.
+
+A configuration of the original works as it is:
+  clawmatrix start --config cloud-01.json`
+}
+
+func (c *startCommand) Run(ctx context.Context, a *app) (err error) {
+	n, ctx, err := a.openNode(ctx, c.logger(a))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	n.introduce()
+	err = n.run(ctx)
+	if cli.Terminal(a.Err) {
+		a.note("")
+	}
+	a.note("Leaving the mesh.")
+	return err
+}
+
+func (c *startCommand) logger(a *app) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		level = slog.LevelInfo // the parser let only the known ones pass
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogJSON {
+		return slog.New(slog.NewJSONHandler(a.Err, options))
+	}
+	return slog.New(slog.NewTextHandler(a.Err, options))
+}
+
+// introduce prints what the node is, and what its owner should know.
+func (n *node) introduce() {
+	r := n.report()
+	table := cli.Table{}
+	table.Row("node", r.Node+"  "+r.Key.String())
+	table.Row("config", r.Config)
+	if r.Listen != "" {
+		table.Row("listens", r.Listen+", ws and wss")
+	}
+	table.Row("models", r.Proxy+"/v1")
+	_ = table.Print(n.Out, "") // a reader that left stops nothing
+	for _, warning := range n.config.Warnings() {
+		n.warn("%s", warning)
+	}
+	if !n.config.Listen && len(n.config.Peers) == 0 {
+		n.warn("this node neither listens nor dials anybody: set listen or peers in %s", n.home.Config)
+	}
+}
+
+func (n *node) report() report {
+	r := report{
+		Holder: n.lock.Holder(), Node: n.config.NodeID, Key: n.id.ID(), Version: version(), Config: n.home.Config, Trust: string(n.config.Trust),
+		Proxy: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(n.config.ProxyPort)),
+	}
+	if n.config.Listen {
+		r.Listen = net.JoinHostPort(n.config.ListenHost, strconv.Itoa(n.config.ListenPort))
+	}
+	return r
+}

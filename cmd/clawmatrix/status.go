@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"lobstah/internal/cli"
+)
+
+type statusCommand struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Help is printed by --help.
+func (statusCommand) Help() string {
+	return `Exit code 0 when a node runs with this home folder, 1 when none does.
+clawmatrix peers lists the other nodes.`
+}
+
+func (c *statusCommand) Run(ctx context.Context, a *app) error {
+	var r report
+	err := a.get(ctx, "/status", &r)
+	if errors.Is(err, errNotRunning) {
+		if c.JSON {
+			err = a.json(map[string]bool{"running": false})
+		} else {
+			a.say("no node runs with %s", a.home.Dir)
+			a.note("Start it with: clawmatrix start")
+			err = nil
+		}
+		return errors.Join(err, cli.Exit(cli.Failure))
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.json(struct {
+			Running bool `json:"running"`
+			report
+		}{true, r})
+	}
+	return a.printStatus(r)
+}
+
+func (a *app) printStatus(r report) error {
+	t := cli.Table{}
+	t.Row("node", fmt.Sprintf("%s, process %d, for %s", r.Node, r.PID, cli.Duration(max(time.Since(r.Since).Truncate(time.Second), time.Second))))
+	t.Row("key", r.Key.String())
+	t.Row("version", r.Version)
+	t.Row("config", r.Config)
+	t.Row("trust", r.Trust)
+	if r.Listen != "" {
+		t.Row("listens", r.Listen)
+	}
+	t.Row("models", r.Proxy+"/v1")
+	for _, p := range r.Problems {
+		t.Row("PROBLEM", strings.TrimSpace(p))
+	}
+	return t.Print(a.Out, "")
+}
