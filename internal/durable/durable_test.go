@@ -68,3 +68,39 @@ func TestContentThatFails(t *testing.T) {
 		t.Errorf("folder holds %v, %v; want the file alone", names, err)
 	}
 }
+
+func TestWriteInStaysBeneathItsRoot(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(dir, "out")); err != nil {
+		t.Skip("no symbolic links here:", err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "in"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := WriteIn(root, "in/a", []byte("content"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "in", "a")); string(got) != "content" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	for _, name := range []string{"out/a", "../a", "in/missing/a"} {
+		if err := WriteIn(root, name, []byte("content"), 0o600); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+	names, err := os.ReadDir(outside)
+	if len(names) != 0 || err != nil {
+		t.Errorf("outside lies %v, %v", names, err)
+	}
+	if err := WriteIn(root, "in", nil, 0o600); err == nil { // a folder cannot be replaced
+		t.Error("a folder was replaced")
+	}
+	if names, err := os.ReadDir(dir); len(names) != 2 || err != nil {
+		t.Errorf("a temporary file was left: %v, %v", names, err)
+	}
+}
