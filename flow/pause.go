@@ -64,6 +64,9 @@ func readPause(doc []byte) (pause, error) {
 	if err != nil {
 		return pause{}, err
 	}
+	if v.IsNull() {
+		return pause{}, errPauseGone
+	}
 	p := pause{prompt: v.Field("prompt"), schema: v.Field("inputSchema"), commandInput: v.Field("commandInput")}
 	next, _ := v.Field("resumeAtIndex").AsNumber()
 	var okPipeline, okItems bool
@@ -73,7 +76,7 @@ func readPause(doc []byte) (pause, error) {
 		p.kind = approvalRequest
 	}
 	p.run, _ = v.Field("runId").AsString()
-	if p.mode, _ = v.Field("resumeMode").AsString(); p.mode == "" {
+	if p.mode, _ = v.Field("resumeMode").AsString(); v.Field("resumeMode").IsUndefined() {
 		p.mode = nextStage
 	}
 	if !okPipeline || !okItems || v.Field("resumeAtIndex").Kind() != value.KindNumber || next != math.Trunc(next) || next < 0 || next > float64(len(p.pipeline.Stages)) {

@@ -95,7 +95,7 @@ func (p pause) accepts(a workflow.Answer, warnings io.Writer) error {
 	}
 	check, err := schema.Compile(p.schema)
 	if err != nil {
-		return errBadPause
+		return errors.New("pipeline input response schema is invalid")
 	}
 	check.Warn(warnings)
 	if issue, bad := check.Validate(a.Response); bad {

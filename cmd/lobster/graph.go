@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"lobstah/flow/value"
@@ -37,7 +38,7 @@ func (p *program) graph(args []string) int {
 		case "--file":
 			file = text
 		case "--format":
-			format = text
+			format = cmp.Or(text, "mermaid")
 		case "--args-json":
 			argsJSON = text
 		}

@@ -39,7 +39,7 @@ Commands of pipelines (lobster help COMMAND tells more):
 // help prints the general help or that of one command.
 func (p *program) help(words []string) int {
 	registry := interp.NewRegistry(stdlib.Commands()...)
-	if len(words) == 0 {
+	if len(words) == 0 || words[0] == "" {
 		return p.print(generalHelp + commandTable(registry))
 	}
 	c, ok := registry.Lookup(words[0])

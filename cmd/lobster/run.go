@@ -60,7 +60,7 @@ func (f *runFlags) set(name, text string) {
 	case "--file":
 		f.file = text
 	case "--args-json":
-		f.argsJSON, f.hasArgs = text, true
+		f.argsJSON, f.hasArgs = text, text != ""
 	}
 }
 

@@ -101,34 +101,31 @@ func splitBars(expr string) []string {
 	return append(parts, expr[start:])
 }
 
-// callWords splits a filter call into its name and arguments. Parts of a word may be quoted.
+// callWords splits a filter call at blanks into its name and arguments. A word that begins with a quote ends with it; a backslash within
+// protects the next character.
 func callWords(call string) []string {
 	var words []string
-	var word []byte
-	open, quote := false, byte(0)
-	for i := 0; i < len(call); i++ {
-		c := call[i]
-		switch {
-		case quote != 0 && c == '\\' && i+1 < len(call):
-			i++
-			word = append(word, call[i])
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote != 0:
-			word = append(word, c)
-		case c == '"' || c == '\'':
-			quote, open = c, true
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-			if open {
-				words = append(words, string(word))
-			}
-			word, open = word[:0], false
-		default:
-			word, open = append(word, c), true
+	for call = strings.TrimLeft(call, " "); call != ""; call = strings.TrimLeft(call, " ") {
+		var word string
+		if call[0] == '"' || call[0] == '\'' {
+			word, call = quotedWord(call)
+		} else {
+			word, call, _ = strings.Cut(call, " ")
 		}
-	}
-	if open {
-		words = append(words, string(word))
+		words = append(words, word)
 	}
 	return words
+}
+
+// quotedWord cuts the quoted word off the front of a call.
+func quotedWord(call string) (word, rest string) {
+	var b []byte
+	quote, i := call[0], 1
+	for ; i < len(call) && call[i] != quote; i++ {
+		if call[i] == '\\' && i+1 < len(call) {
+			i++
+		}
+		b = append(b, call[i])
+	}
+	return string(b), call[min(i+1, len(call)):]
 }

@@ -81,20 +81,22 @@ func truncate(s string, args []string) string {
 	return value.FromUnits(units[:int(n)]) + "..."
 }
 
-// replace replaces every occurrence; $$ and $& in the replacement mean a dollar and the text found.
+// replace replaces every occurrence; in the replacement $$ is a dollar, $& the text found, $` and $' what is before and after it.
 func replace(s string, args []string) string {
 	from, to := arg(args, 0, ""), arg(args, 1, "")
 	if from == "" {
 		return between(s, to)
 	}
 	var b strings.Builder
+	done := 0
 	for {
-		i := strings.Index(s, from)
+		i := strings.Index(s[done:], from)
 		if i < 0 || b.Len() > MaxOutput {
-			return b.String() + s
+			return b.String() + s[done:]
 		}
-		b.WriteString(s[:i] + expand(to, b.String()+s[:i], from, s[i+len(from):]))
-		s = s[i+len(from):]
+		at, end := done+i, done+i+len(from)
+		b.WriteString(s[done:at] + expand(to, s[:at], from, s[end:]))
+		done = end
 	}
 }
 
@@ -170,7 +172,10 @@ func pretty(v value.Value, _ []string) value.Value {
 
 func fallback(v value.Value, args []string) value.Value {
 	if s, isText := v.AsString(); v.IsNullish() || (isText && s == "") {
-		return value.String(arg(args, 0, ""))
+		if len(args) == 0 {
+			return value.Undefined
+		}
+		return value.String(args[0])
 	}
 	return v
 }

@@ -86,6 +86,9 @@ func parseToken(text string) (*wireToken, error) {
 		return nil, errInvalidToken
 	}
 	var w *wireToken
+	if list := []json.RawMessage(nil); json.Unmarshal(raw, &list) == nil && list != nil {
+		return new(wireToken), nil // a list has none of the members, but is no scalar either
+	}
 	if err := json.Unmarshal(raw, &w); err != nil || w == nil {
 		return nil, errInvalidToken
 	}

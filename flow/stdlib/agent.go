@@ -61,7 +61,7 @@ func withItems(prompt string, items []value.Value) string {
 	}
 	lines := make([]string, len(items))
 	for i, item := range items {
-		lines[i] = jsonOrNull(item)
+		lines[i] = jsonLine(item)
 	}
 	return prompt + "\n\nPipeline input (JSONL):\n" + strings.Join(lines, "\n")
 }
@@ -71,8 +71,8 @@ func agentFlags(call *interp.Call) ([]string, error) {
 	if value.Trim(agentPrompt(call)) == "" {
 		return nil, fault("openclaw.agent requires --prompt, --message, or positional text")
 	}
-	flag := func(names ...string) string { s, _ := call.Args.Get(names...).AsString(); return value.Trim(s) }
-	agent, key, id := flag("agent"), flag("session-key", "sessionKey"), flag("session-id", "sessionId")
+	flag := func(names ...string) string { return trimmedFlag(call, names...) }
+	agent, key, id := flag("agent"), flag("sessionKey", "session-key"), flag("sessionId", "session-id")
 	if agent == "" && key == "" && id == "" {
 		return nil, fault("openclaw.agent requires --agent, --session-key, or --session-id")
 	}
@@ -97,7 +97,7 @@ func agentTimeout(v value.Value) (string, error) {
 		return "", nil
 	}
 	n := value.ToNumber(v)
-	if s, isText := v.AsString(); !isText || value.Trim(s) == "" || n != math.Trunc(n) || n < 0 || n > 1<<53 {
+	if n != math.Trunc(n) || n < 0 || n > 1<<53 { // NaN is not its own truncation
 		return "", fault("openclaw.agent --timeout must be a non-negative integer in seconds")
 	}
 	return value.FormatNumber(n), nil

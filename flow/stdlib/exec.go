@@ -99,7 +99,7 @@ func stdinText(form string, items []value.Value) string {
 		return value.List(items...).JSON()
 	case "jsonl":
 		for _, item := range items {
-			b.WriteString(jsonOrNull(item) + "\n")
+			b.WriteString(jsonLine(item) + "\n")
 		}
 	default:
 		for i, item := range items {
@@ -112,9 +112,10 @@ func stdinText(form string, items []value.Value) string {
 	return b.String()
 }
 
-func jsonOrNull(v value.Value) string {
+// jsonLine is a value's JSON; undefined, which has none, is an empty line.
+func jsonLine(v value.Value) string {
 	if v.IsUndefined() {
-		return "null"
+		return ""
 	}
 	return v.JSON()
 }

@@ -79,7 +79,7 @@ func reason(res *http.Response) string {
 }
 
 func hostOf(raw string) string {
-	u, err := url.Parse(raw)
+	u, err := url.Parse(value.Trim(raw))
 	if err != nil {
 		return "an address that is no URL"
 	}
@@ -103,6 +103,9 @@ func parseHTTP(command, raw string) (*url.URL, error) {
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("%s requires an http(s) --url", command)
+	}
+	if u.User != nil {
+		return nil, fmt.Errorf("%s: the URL holds a user name or password, which are not sent; pass --token instead", command)
 	}
 	return u, nil
 }

@@ -47,7 +47,7 @@ func runInvoke(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		return interp.Output{}, fmt.Errorf("%s --each requires --args-json to be an object", t.command)
 	}
 	key := "item"
-	if k, ok := call.Args.Get("item-key", "itemKey").AsString(); ok && k != "" {
+	if k, ok := call.Args.Text("itemKey", "item-key"); ok {
 		key = k
 	}
 	var all []value.Value
@@ -72,9 +72,9 @@ type toolCall struct {
 
 func newToolCall(call *interp.Call) (toolCall, error) {
 	t := toolCall{command: call.Name, args: value.Record()}
-	flag := func(names ...string) string { s, _ := call.Args.Get(names...).AsString(); return s }
+	flag := func(names ...string) string { s, _ := call.Args.Text(names...); return s }
 	fromEnv, _ := call.FirstVar("OPENCLAW_URL", "CLAWD_URL")
-	raw := first(flag("url"), fromEnv)
+	raw := givenFlag(call, "url", fromEnv)
 	if raw == "" {
 		return t, fmt.Errorf("%s requires --url or OPENCLAW_URL", t.command)
 	}
@@ -90,7 +90,7 @@ func newToolCall(call *interp.Call) (toolCall, error) {
 			return t, fmt.Errorf("%s --args-json must be valid JSON", t.command)
 		}
 	}
-	if s := flag("session-key", "sessionKey"); s != "" {
+	if s := flag("sessionKey", "session-key"); s != "" {
 		t.session = value.String(s)
 	}
 	if dry := call.Args.Get("dry-run", "dryRun"); !dry.IsUndefined() {
@@ -105,12 +105,12 @@ func (t *toolCall) address(call *interp.Call, raw string) error {
 	if err != nil {
 		return err
 	}
-	t.token, _ = call.Args.Get("token").AsString()
-	if fromEnv, _ := call.FirstVar("OPENCLAW_TOKEN", "CLAWD_TOKEN"); t.token == "" && fromEnv != "" {
+	t.token = trimmedFlag(call, "token")
+	if fromEnv, _ := call.FirstVar("OPENCLAW_TOKEN", "CLAWD_TOKEN"); !call.Args.Has("token") && value.Trim(fromEnv) != "" {
 		if !mayGetToken(call.Env, u) {
 			return tokenRefused(t.command)
 		}
-		t.token = fromEnv
+		t.token = value.Trim(fromEnv)
 	}
 	t.url = u.Scheme + "://" + u.Host + "/tools/invoke"
 	return nil

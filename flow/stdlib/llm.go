@@ -86,7 +86,7 @@ func newQuery(call *interp.Call) (*query, error) {
 	if call.Name == "llm_task.invoke" {
 		q.source = "clawd"
 	}
-	if q.prompt = trimmedFlag(call, "prompt"); q.prompt == "" {
+	if q.prompt, _ = call.Args.Text("prompt"); q.prompt == "" {
 		q.prompt = call.Args.Joined()
 	}
 	if value.Trim(q.prompt) == "" {
@@ -99,10 +99,18 @@ func newQuery(call *interp.Call) (*query, error) {
 	return q, nil
 }
 
-// trimmedFlag returns a flag's text; "" for a flag without value.
-func trimmedFlag(call *interp.Call, name string) string {
-	s, _ := call.Args.Get(name).AsString()
+// trimmedFlag returns the text of the first flag that was given, trimmed; a flag without value is "true".
+func trimmedFlag(call *interp.Call, names ...string) string {
+	s, _ := call.Args.Text(names...)
 	return value.Trim(s)
+}
+
+// givenFlag is trimmedFlag, or, unless the flag was given, even empty, the text otherwise.
+func givenFlag(call *interp.Call, name, otherwise string) string {
+	if call.Args.Has(name) {
+		return trimmedFlag(call, name)
+	}
+	return value.Trim(otherwise)
 }
 
 func (q *query) readJSON() error {
@@ -149,7 +157,7 @@ func (q *query) readOptions() {
 	if n := value.ParseNumber(first(setting("max-validation-retries", "LOBSTER_LLM_VALIDATION_RETRIES", "LLM_TASK_VALIDATION_RETRIES"), "1")); q.check != nil && n > 0 {
 		q.retries = int(min(n, 100))
 	}
-	q.stateKey = setting("state-key", "LOBSTER_RUN_STATE_KEY")
+	q.stateKey = givenFlag(c, "state-key", c.Var("LOBSTER_RUN_STATE_KEY"))
 	q.refresh = q.yes("refresh", "LOBSTER_LLM_FORCE_REFRESH", "LLM_TASK_FORCE_REFRESH")
 	q.uncached = q.yes("disable-cache")
 }
@@ -168,10 +176,9 @@ func (q *query) yes(flag string, vars ...string) bool {
 	return true
 }
 
-// finite returns the number that a flag gives, or Undefined.
+// finite returns the number that a flag gives, or Undefined. An empty flag is 0 and one without value 1, as JavaScript has it.
 func finite(v value.Value) value.Value {
-	s, isText := v.AsString()
-	if n := value.ParseNumber(s); isText && value.Trim(s) != "" && !math.IsNaN(n) && !math.IsInf(n, 0) {
+	if n := value.ToNumber(v); !math.IsNaN(n) && !math.IsInf(n, 0) {
 		return value.Number(n)
 	}
 	return value.Undefined
@@ -282,16 +289,12 @@ func (q *query) item(result value.Value, attempt int) value.Value {
 		}
 	}
 	status := result.Field("status")
-	if !status.Truthy() {
+	if status.IsNullish() {
 		status = value.String("completed")
-	}
-	model := result.Field("model")
-	if model.IsUndefined() && q.model != "" {
-		model = value.String(q.model)
 	}
 	return value.Record(
 		value.F("kind", value.String(q.call.Name)), value.F("runId", orNull(result.Field("runId"))), value.F("prompt", orNull(result.Field("prompt"))),
-		value.F("model", orNull(model)), value.F("schemaVersion", value.String(q.version)), value.F("status", status),
+		value.F("model", orNull(result.Field("model"))), value.F("schemaVersion", value.String(q.version)), value.F("status", status),
 		value.F("cacheKey", value.String(q.key)), value.F("artifactHashes", value.List(q.hashes...)),
 		value.F("output", value.Record(value.F("format", format), value.F("text", orNull(out.Field("text"))), value.F("data", orNull(out.Field("data"))))),
 		value.F("usage", orNull(result.Field("usage"))), value.F("metadata", orNull(result.Field("metadata"))),

@@ -18,11 +18,13 @@ type adapter struct {
 }
 
 // hasProvider reports whether the environment names a provider.
-func hasProvider(env *interp.Env) bool { return providerName(env, "", "llm.invoke") != "" }
+func hasProvider(env *interp.Env) bool {
+	return providerName(env, env.Var("LOBSTER_LLM_PROVIDER"), "llm.invoke") != ""
+}
 
-// providerName resolves the provider from the flag, the variables and the command; "" if nothing names one.
-func providerName(env *interp.Env, flag, command string) string {
-	if name := strings.ToLower(value.Trim(first(flag, env.Var("LOBSTER_LLM_PROVIDER")))); name != "" {
+// providerName resolves the provider from its name, if it was given, else from the variables and the command; "" if nothing names one.
+func providerName(env *interp.Env, given, command string) string {
+	if name := strings.ToLower(value.Trim(given)); name != "" {
 		return name
 	}
 	switch gateway, _ := env.FirstVar("OPENCLAW_URL", "CLAWD_URL"); {
@@ -39,7 +41,7 @@ func providerName(env *interp.Env, flag, command string) string {
 }
 
 func findAdapter(call *interp.Call) (adapter, error) {
-	switch name := providerName(call.Env, trimmedFlag(call, "provider"), call.Name); name {
+	switch name := providerName(call.Env, givenFlag(call, "provider", call.Var("LOBSTER_LLM_PROVIDER")), call.Name); name {
 	case "openclaw":
 		return openclawAdapter(call)
 	case "pi":
@@ -68,7 +70,7 @@ func plainAdapter(call *interp.Call, provider, urlVar, tokenVar string) (adapter
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/invoke"
 	}
-	token := first(trimmedFlag(call, "token"), value.Trim(call.Var(tokenVar)))
+	token := givenFlag(call, "token", call.Var(tokenVar))
 	return adapter{provider: provider, url: u.String(), token: token, call: plainCall}, nil
 }
 
@@ -92,7 +94,7 @@ func openclawAdapter(call *interp.Call) (adapter, error) {
 		return adapter{}, err
 	}
 	token := trimmedFlag(call, "token")
-	if fromEnv, _ := call.FirstVar("OPENCLAW_TOKEN", "CLAWD_TOKEN"); token == "" && fromEnv != "" {
+	if fromEnv, _ := call.FirstVar("OPENCLAW_TOKEN", "CLAWD_TOKEN"); !call.Args.Has("token") && value.Trim(fromEnv) != "" {
 		if !mayGetToken(call.Env, u) {
 			return adapter{}, tokenRefused(call.Name)
 		}
@@ -187,8 +189,5 @@ func (q *query) result(v value.Value) (value.Value, error) {
 		}
 		return value.Undefined, fmt.Errorf("%s remote error: %s", q.call.Name, value.Text(message))
 	}
-	if v.Field("result").IsUndefined() {
-		return value.Undefined, fmt.Errorf("%s received invalid response envelope", q.call.Name)
-	}
-	return v.Field("result"), nil
+	return v.Field("result"), nil // Undefined, too, is an answer: one without any text
 }

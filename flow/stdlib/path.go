@@ -6,12 +6,9 @@ import (
 	"lobstah/flow/value"
 )
 
-// lookup follows a dotted path through fields, list items and lengths; a step beyond null or a scalar is undefined.
+// lookup follows a dotted path through fields, list items, characters of a text and lengths; a step beyond null or another scalar is undefined.
 func lookup(v value.Value, segments []string) value.Value {
 	for _, s := range segments {
-		if k := v.Kind(); k != value.KindObject && k != value.KindList {
-			return value.Undefined
-		}
 		v = v.Property(s)
 	}
 	return v

@@ -20,10 +20,11 @@ func pickCommand() interp.Command {
 }
 
 func pick(call *interp.Call) (interp.Seq, error) {
-	fields := commaList(call.Args.First())
-	if len(fields) == 0 {
+	list := call.Args.First()
+	if list == "" {
 		return nil, fault("pick requires a comma-separated field list")
 	}
+	fields := commaList(list)
 	return interp.Map(call.Input, func(item value.Value) (value.Value, error) { return pickFields(item, fields), nil }), nil
 }
 

@@ -33,11 +33,52 @@ func sortItems(call *interp.Call, items []value.Value) ([]value.Value, error) {
 	if call.Args.Truthy("desc") {
 		sign = -1
 	}
-	slices.SortStableFunc(keyed, func(a, b sortable) int { return sign * compareKeys(a.key, b.key) })
+	sortStable(keyed, func(a, b sortable) int { return sign * compareKeys(a.key, b.key) })
 	for i, k := range keyed {
 		items[i] = k.item
 	}
 	return items, nil
+}
+
+// fewItems is below how many items JavaScript's engine sorts by insertion.
+const fewItems = 64
+
+// sortStable sorts as JavaScript's engine does. Keys of different types can compare in circles (9 < 10, "10" < "9"), and then the result hangs on
+// the way of sorting; for short lists, where somebody looks, it is the same way.
+func sortStable(items []sortable, compare func(a, b sortable) int) {
+	if len(items) >= fewItems {
+		slices.SortStableFunc(items, compare)
+		return
+	}
+	for i := firstRun(items, compare); i < len(items); i++ {
+		pivot := items[i]
+		low, high := 0, i
+		for low < high {
+			if mid := low + (high-low)/2; compare(pivot, items[mid]) < 0 {
+				high = mid
+			} else {
+				low = mid + 1
+			}
+		}
+		copy(items[low+1:i+1], items[low:i])
+		items[low] = pivot
+	}
+}
+
+// firstRun is the length of the ordered beginning; one that falls strictly is turned round.
+func firstRun(items []sortable, compare func(a, b sortable) int) int {
+	if len(items) < 2 {
+		return len(items)
+	}
+	falling := compare(items[1], items[0]) < 0
+	n := 2
+	for n < len(items) && (compare(items[n], items[n-1]) < 0) == falling {
+		n++
+	}
+	if falling {
+		slices.Reverse(items[:n])
+	}
+	return n
 }
 
 type sortable struct{ item, key value.Value }

@@ -86,6 +86,12 @@ func TestPureCommands(t *testing.T) {
 		{`[{"a":null},{},{"a":0}]`, "where a=null", `[{"a":null},{}]`},
 		{`[[1,2],{"0":3},"s",null]`, "pick 0,length", `[{"0":1,"length":2},{"0":3},"s",null]`},
 		{`[1,2,3]`, "head --n 1.5", `[1,2]`},
+		{`[{"a":1},"s",null]`, "pick ,", `[{},"s",null]`},
+		{`[1,"b","10",9,10,1.5,"B",-1]`, "sort", `[-1,1,1.5,"10",9,10,"B","b"]`}, // the order that JavaScript makes of keys which compare in circles
+		{`["10",9,10,1.5,"B"]`, "sort --desc", `["B",10,9,"10",1.5]`},
+		{`["bb","a"]`, "sort --key length", `["a","bb"]`},
+		{`["x","yy","z"]`, "groupBy --key length | pick key,count", `[{"key":1,"count":2},{"key":2,"count":1}]`},
+		{`["ab"]`, "where length=2", `[]`},
 		{`[3,"b",null,10,"a"]`, "sort", `[3,10,"a","b",null]`},
 		{`[{"k":2},{},{"k":10}]`, "sort --key k --desc", `[{},{"k":10},{"k":2}]`},
 		{`[{"a":1,"b":2},{"b":2,"a":1},{"a":1,"b":2}]`, "dedupe", `[{"a":1,"b":2},{"b":2,"a":1}]`},
@@ -106,7 +112,7 @@ func TestPureCommands(t *testing.T) {
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"where": "where requires an expression (e.g. field=value)", "where a": "Invalid where expression: a", "pick ,": "pick requires a comma-separated field list",
+		"where": "where requires an expression (e.g. field=value)", "where a": "Invalid where expression: a", "pick": "pick requires a comma-separated field list",
 		"head --n x": "head --n must be a non-negative number", "groupBy": "groupBy requires --key", "map --wrap a --unwrap b": "map cannot use both --wrap and --unwrap",
 		"jq": "jq requires a program (e.g. jq '.title')", "mcp.call --server x": "mcp.call requires --tool", "mcp.list": "mcp.list requires --server or --url, and not both",
 		"exec": "exec requires a command", "exec ls": "run ls: not available in this environment", "llm.invoke x": "llm.invoke could not resolve a provider. Set --provider or LOBSTER_LLM_PROVIDER",

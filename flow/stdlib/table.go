@@ -2,7 +2,6 @@ package stdlib
 
 import (
 	"bufio"
-	"regexp"
 	"strings"
 
 	"lobstah/flow/interp"
@@ -37,11 +36,7 @@ func writeTable(w *bufio.Writer, items []value.Value) {
 	rows := make([][]string, 0, len(items)+2)
 	rows = append(rows, columns, make([]string, len(columns)))
 	for _, item := range items {
-		row := make([]string, len(columns))
-		for i, c := range columns {
-			row[i] = cell(item.Property(c))
-		}
-		rows = append(rows, row)
+		rows = append(rows, row(columns, item))
 	}
 	writeRows(w, rows)
 }
@@ -83,7 +78,14 @@ func writeRows(w *bufio.Writer, rows [][]string) {
 	}
 }
 
-var lineEnds = regexp.MustCompile(`\r?\n`)
+// row is the cells of one item; a line break within one is a blank.
+func row(columns []string, item value.Value) []string {
+	cells := make([]string, len(columns))
+	for i, c := range columns {
+		cells[i] = strings.ReplaceAll(cell(item.Property(c)), "\n", " ")
+	}
+	return cells
+}
 
 func cell(v value.Value) string {
 	if v.IsNullish() {
@@ -93,8 +95,5 @@ func cell(v value.Value) string {
 	if v.Kind() >= value.KindList {
 		text = v.JSON()
 	}
-	if !strings.Contains(text, "\n") {
-		return text
-	}
-	return lineEnds.ReplaceAllString(text, " ")
+	return text
 }

@@ -89,7 +89,7 @@ func readMail(item value.Value) mail {
 		return ""
 	}
 	m := mail{
-		id: text("id", "messageId"), thread: text("threadId", "thread_id", "id"), from: text("from", "sender"), subject: text("subject"),
+		id: text("id", "messageId"), thread: text("threadId", "thread_id", "id", "messageId"), from: text("from", "sender"), subject: text("subject"),
 		date: text("date", "internalDate", "timestamp"), snippet: text("snippet", "bodyPreview"),
 	}
 	labels, _ := item.Property("labels").AsList()

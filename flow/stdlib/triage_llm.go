@@ -63,11 +63,30 @@ func decide(ctx context.Context, call *interp.Call, mails []mail) ([]value.Value
 	all, _ := answers[0].Field("output").Field("data").Field("decisions").AsList()
 	var decisions []value.Value
 	for _, d := range all {
-		if trimmedText(d.Field("id")) != "" {
-			decisions = append(decisions, d)
+		if id := trimmedText(d.Field("id")); id != "" {
+			decisions = append(decisions, decision(id, d))
 		}
 	}
 	return decisions, nil
+}
+
+// decision is a model's decision without what was not asked for.
+func decision(id string, d value.Value) value.Value {
+	category, rationale, reply := d.Field("category"), value.Undefined, value.Undefined
+	if category.IsNullish() {
+		category = value.String("fyi")
+	}
+	if r := d.Field("rationale"); r.Truthy() {
+		rationale = value.String(value.Text(r))
+	}
+	if r := d.Field("reply"); r.Kind() >= value.KindList {
+		body := r.Field("body")
+		if body.IsNullish() {
+			body = value.String("")
+		}
+		reply = value.Record(value.F("subject", r.Field("subject")), value.F("body", value.String(value.Text(body))))
+	}
+	return value.Record(value.F("id", value.String(id)), value.F("category", value.String(value.Text(category))), value.F("rationale", rationale), value.F("reply", reply))
 }
 
 func triagePrompt(mails []mail) string {
@@ -81,8 +100,8 @@ func triagePrompt(mails []mail) string {
 }
 
 var (
-	bracketed = regexp.MustCompile(`<([^<>]+)>`)
-	address   = regexp.MustCompile(`[^\s<>"',;]+@[^\s<>"',;]+`)
+	bracketed = regexp.MustCompile(`<([^>]+)>`)
+	address   = regexp.MustCompile(`(?i)[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}`)
 )
 
 // draftReplies returns the drafts for decisions that ask for one, where the mail is known and has a person behind its address.
@@ -94,12 +113,15 @@ func draftReplies(mails []mail, decisions []value.Value) []value.Value {
 	var out []value.Value
 	for _, d := range decisions {
 		m, known := byID[value.Text(d.Field("id"))]
-		body := trimmedText(d.Field("reply").Field("body"))
+		body, _ := d.Field("reply").Field("body").AsString()
 		to := sender(m.from)
 		if value.Text(d.Field("category")) != needsReply || !known || body == "" || to == "" || m.automatic() {
 			continue
 		}
-		subject := first(trimmedText(d.Field("reply").Field("subject")), replySubject(m.subject))
+		subject := replySubject(m.subject)
+		if s := d.Field("reply").Field("subject"); s.Truthy() {
+			subject = value.Text(s)
+		}
 		out = append(out, value.Record(value.F("emailId", value.String(m.id)), value.F("to", value.String(to)),
 			value.F("subject", value.String(subject)), value.F("body", value.String(body))))
 	}

@@ -69,8 +69,19 @@ func literal(text string) value.Value {
 	return value.String(text)
 }
 
+// fieldAt follows a path like lookup, except that a text has neither characters nor a length here.
+func fieldAt(v value.Value, path []string) value.Value {
+	for _, s := range path {
+		if k := v.Kind(); k != value.KindObject && k != value.KindList {
+			return value.Undefined
+		}
+		v = v.Property(s)
+	}
+	return v
+}
+
 func (c comparison) holds(item value.Value) bool {
-	got := lookup(item, c.path)
+	got := fieldAt(item, c.path)
 	switch c.op {
 	case "=", "==":
 		return value.LooseEqual(got, c.want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"lobstah/flow/state"
 	"lobstah/flow/value"
@@ -39,6 +40,9 @@ func Resume(ctx context.Context, key string, answer Answer, opts Options) (Outco
 	doc, err := value.Parse(string(text))
 	if err != nil {
 		return Outcome{}, err
+	}
+	if doc.IsNull() {
+		return Outcome{}, ErrNotFound
 	}
 	p, err := readPaused(key, doc)
 	if err != nil {
@@ -82,6 +86,9 @@ func readPaused(key string, doc value.Value) (*paused, error) {
 	p.steps, ok2 = doc.Field("steps").AsObject()
 	p.gate, _ = doc.Field("approvalStepId").AsString()
 	p.input, _ = doc.Field("inputStepId").AsString()
+	if !areKeys(doc.Field("supersededResumeStateKeys")) {
+		return nil, errInvalidState
+	}
 	if !ok1 || !ok2 || !isNumber || p.filePath == "" || p.args.Kind() != value.KindObject || p.gate != "" && p.input != "" {
 		return nil, errInvalidState
 	}
@@ -90,6 +97,13 @@ func readPaused(key string, doc value.Value) (*paused, error) {
 		p.next = int(next)
 	}
 	return p, nil
+}
+
+// areKeys reports whether v is a list of texts, or absent, as in older documents.
+func areKeys(v value.Value) bool {
+	list, isList := v.AsList()
+	notText := func(v value.Value) bool { return v.Kind() != value.KindString }
+	return v.IsUndefined() || isList && !slices.ContainsFunc(list, notText)
 }
 
 // accepts checks that the answer is of the kind that was asked for.
