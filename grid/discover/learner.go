@@ -302,10 +302,7 @@ func (l *Learner) note(a *asked, err error) time.Duration {
 	defer a.guard.Unlock()
 	s := &a.state
 	wait := jitter(l.config.Interval)
-	if errors.Is(err, ErrMore) {
-		err = nil
-	}
-	if err == nil {
+	if err == nil || errors.Is(err, ErrPart) {
 		s.LastOK, s.Failures = wall(), 0
 	} else {
 		if s.LastErr == nil {

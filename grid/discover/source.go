@@ -26,12 +26,13 @@ type Source interface {
 	// offer that is good now. What is not a good offer is left out; the error
 	// says that the place could not be asked, or not to the end, and what came
 	// before it stands. Without an error the answer is complete: who is not in
-	// it is gone from there. [ErrMore] is no failure of the place.
+	// it is gone from there. An error that wraps [ErrPart] is no failure.
 	Collect(ctx context.Context, found func(Found)) error
 }
 
-// ErrMore says that a place shows more than anybody wants to read.
-var ErrMore = errors.New("it shows more than is read at a time")
+// ErrPart says that a place answered, and that not all of it was read, since it
+// shows more than anybody wants to read.
+var ErrPart = errors.New("it shows more than is read at a time")
 
 // A Board is a place where a worker announces itself. Its methods return when
 // their context ends.

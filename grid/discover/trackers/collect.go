@@ -46,7 +46,7 @@ func (t *Tracker) Collect(ctx context.Context, found func(discover.Found)) error
 			return r.end()
 		}
 	}
-	return discover.ErrMore
+	return discover.ErrPart
 }
 
 // end says what the whole answer comes to.
@@ -118,7 +118,7 @@ func (r *round) read(body io.Reader) error {
 	err := r.object(json.NewDecoder(limited))
 	r.left = limited.N - 1
 	if limited.N <= 0 {
-		return discover.ErrMore
+		return discover.ErrPart
 	}
 	return err
 }
@@ -162,7 +162,7 @@ func (r *round) peers(dec *json.Decoder) error {
 			return r.t.noTracker(err)
 		}
 		if r.shown++; r.shown > maxPeers {
-			return discover.ErrMore
+			return discover.ErrPart
 		}
 		r.envelope(envelope)
 	}

@@ -287,11 +287,11 @@ func TestHostileTracker(t *testing.T) {
 		"a list only":                          {text(`[]`), 0, "not what a tracker answers"},
 		"nothing":                              {text(``), 0, "not what a tracker answers"},
 		"a cursor that is none":                {text(`{"peers":[],"next":{}}`), 0, "cannot unmarshal"},
-		"pages without end":                    {text(`{"peers":[` + good + `],"next":"x"}`), maxPages, discover.ErrMore.Error()},
-		"a list without end":                   {endless(`{"peers":[`, good+","), maxBytes / len(good+","), discover.ErrMore.Error()},
-		"many small things":                    {endless(`{"peers":[`, "1,"), 0, discover.ErrMore.Error()},
+		"pages without end":                    {text(`{"peers":[` + good + `],"next":"x"}`), maxPages, discover.ErrPart.Error()},
+		"a list without end":                   {endless(`{"peers":[`, good+","), maxBytes / len(good+","), discover.ErrPart.Error()},
+		"many small things":                    {endless(`{"peers":[`, "1,"), 0, discover.ErrPart.Error()},
 		"one large thing":                      {endless(`{"peers":[`, "[[[[[[[["), 0, "depth"},
-		"a long text":                          {endless(`{"peers":["`, "xxxxxxxx"), 0, discover.ErrMore.Error()},
+		"a long text":                          {endless(`{"peers":["`, "xxxxxxxx"), 0, discover.ErrPart.Error()},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/latest/meta-data", http.StatusFound)
 		}, 0, "it says it is at \"http://127.0.0.1:1/latest/meta-data\""},
