@@ -23,8 +23,9 @@ type Node struct {
 
 // An Offered is an agent that a node says it has.
 type Offered struct {
-	ID   string
-	Tags []string
+	ID          string
+	Description string
+	Tags        []string
 }
 
 // A Match is an agent on a node.
