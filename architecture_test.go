@@ -27,6 +27,7 @@ var arrows = []arrow{
 	{"bench/...", []string{"..."}, "measurements drive whole programs"},
 	{"internal/...", []string{"internal/..."}, "internal packages wrap one library each and know no product"},
 	{"key", []string{"internal/..."}, "the identity is the bottom of everything"},
+	{"invitation", []string{"key", "internal/..."}, "an invitation names a key and knows no network"},
 	{"openai", []string{"internal/..."}, "wire types know no product"},
 	{"receipt", []string{"key", "internal/canonical"}, "a statement depends on who signs it and on its canonical text"},
 	{"ledger/...", []string{"ledger/...", "receipt", "key", "internal/..."}, "the ledger keeps receipts and knows no network"},
@@ -39,8 +40,9 @@ var arrows = []arrow{
 	{"grid/worker/...", []string{"grid", "grid/engine", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/router/...", []string{"grid", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/discover/...", []string{"grid", "grid/announce", "grid/discover", "key", "receipt", "openai", "internal/..."}, "places of announcements know what a place is"},
+	{"grid/invite", []string{"invitation", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
 	{"grid/...", []string{"grid", "grid/announce", "key", "receipt", "openai", "internal/..."}, partsMeetInCmd},
-	{"mesh/...", []string{"mesh/...", "key", "internal/..."}, "the mesh does not know the grid"},
+	{"mesh/...", []string{"mesh/...", "invitation", "key", "internal/..."}, "the mesh does not know the grid"},
 	{"flow/...", []string{"flow/...", "internal/..."}, "the shell is useful without grid and mesh"},
 }
 

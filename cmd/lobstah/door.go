@@ -18,6 +18,7 @@ import (
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
 	"lobstah/internal/dualport"
+	"lobstah/invitation"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -77,13 +78,13 @@ func refuse(w http.ResponseWriter, code, message string) {
 // and is no guest, asked, too.
 func (p *process) welcome(ctx context.Context, a invite.Applicant) (w invite.Welcome, err error) {
 	if a.ID == p.id.ID() {
-		return w, &invite.Refusal{Code: "own_invitation", Message: "this invitation was made with the very key that uses it"}
+		return w, &invitation.Refusal{Code: "own_invitation", Message: "this invitation was made with the very key that uses it"}
 	}
-	words := invite.Words(p.id.ID(), a.ID, a.Secret)
-	guest := invite.Guest{ID: a.ID, Label: a.Label, Words: words}
-	var r invite.Record
+	words := invitation.Words(p.id.ID(), a.ID, a.Secret)
+	guest := invitation.Guest{ID: a.ID, Label: a.Label, Words: words}
+	var r invitation.Record
 	err = p.home.Edit(ctx, func() (err error) {
-		if r, w.Again, err = invite.Redeem(p.home.Invites, a.Secret, guest, time.Now()); err != nil {
+		if r, w.Again, err = invitation.Redeem(p.home.Invites, a.Secret, guest, time.Now()); err != nil {
 			return err
 		}
 		if err := p.letIn(r, a, w.Again); err != nil {
@@ -108,7 +109,7 @@ func (p *process) welcome(ctx context.Context, a invite.Applicant) (w invite.Wel
 
 // letIn adds the joiner to the allow list. It takes nothing from who has more
 // already.
-func (p *process) letIn(r invite.Record, a invite.Applicant, again bool) error {
+func (p *process) letIn(r invitation.Record, a invite.Applicant, again bool) error {
 	list, err := allow.Read(p.home.Allow)
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (p *process) letIn(r invite.Record, a invite.Applicant, again bool) error {
 }
 
 // labelFor is the inviter's word for who was invited, or the joiner's own.
-func labelFor(r invite.Record, a invite.Applicant) string {
+func labelFor(r invitation.Record, a invite.Applicant) string {
 	if r.Label != "" && (r.Uses == 1 || a.Label == "") {
 		return r.Label
 	}
@@ -134,7 +135,7 @@ func labelFor(r invite.Record, a invite.Applicant) string {
 }
 
 // takeOffer adds the joiner to the peers where it lends.
-func (p *process) takeOffer(r invite.Record, a invite.Applicant) (known bool, refused string, err error) {
+func (p *process) takeOffer(r invitation.Record, a invite.Applicant) (known bool, refused string, err error) {
 	if r.Guest || len(a.Addresses) == 0 {
 		return false, "", nil
 	}
@@ -168,7 +169,7 @@ func offeredAddress(addresses []string, from netip.Addr) (best string, ok bool) 
 	return best, best != ""
 }
 
-func (p *process) sayJoined(r invite.Record, a invite.Applicant, w invite.Welcome, words string) {
+func (p *process) sayJoined(r invitation.Record, a invite.Applicant, w invite.Welcome, words string) {
 	what := "may use this machine's models"
 	switch {
 	case r.Guest:
@@ -232,13 +233,13 @@ func withPort(hosts []string, port int) ([]string, error) {
 		if _, _, err := net.SplitHostPort(text); err != nil {
 			text = net.JoinHostPort(trimBrackets(text), strconv.Itoa(port))
 		}
-		if err := invite.CheckAddress(text); err != nil {
+		if err := invitation.CheckAddress(text); err != nil {
 			return nil, &control.Error{Message: "--address: " + err.Error()}
 		}
 		list = append(list, text)
 	}
-	if len(list) > invite.MaxAddresses {
-		return nil, &control.Error{Message: fmt.Sprintf("--address: at most %d addresses fit an invitation", invite.MaxAddresses)}
+	if len(list) > invitation.MaxAddresses {
+		return nil, &control.Error{Message: fmt.Sprintf("--address: at most %d addresses fit an invitation", invitation.MaxAddresses)}
 	}
 	return list, nil
 }

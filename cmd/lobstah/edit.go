@@ -9,9 +9,9 @@ import (
 	"lobstah/grid"
 	"lobstah/grid/allow"
 	"lobstah/grid/discover"
-	"lobstah/grid/invite"
 	"lobstah/internal/control"
 	"lobstah/internal/home"
+	"lobstah/invitation"
 	"lobstah/key"
 )
 
@@ -98,7 +98,7 @@ func (l fileLists) Disallow(ctx context.Context, id key.ID) (c change, err error
 			return err
 		}
 		// Else it could come again by the same line.
-		c.Invites, err = invite.RevokeKey(l.home.Invites, id, time.Now())
+		c.Invites, err = invitation.RevokeKey(l.home.Invites, id, time.Now())
 		return err
 	})
 	return c, err

@@ -11,10 +11,10 @@ import (
 
 	"lobstah/grid"
 	"lobstah/grid/discover"
-	"lobstah/grid/invite"
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
 	"lobstah/internal/qrcode"
+	"lobstah/invitation"
 )
 
 type inviteCommand struct {
@@ -67,7 +67,7 @@ func (c *inviteCommand) Run(ctx context.Context, a *app) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var made invitation
+	var made madeInvitation
 	if err := client.Call(ctx, http.MethodPost, "/invite", in, &made); err != nil {
 		return hinted(err)
 	}
@@ -87,7 +87,7 @@ func hinted(err error) error {
 
 // An inviteRequest asks the running process for an invitation.
 type inviteRequest struct {
-	invite.Terms
+	invitation.Terms
 	Addresses []string `json:"addresses,omitempty"`
 }
 
@@ -96,22 +96,22 @@ func (c *inviteCommand) request() (in inviteRequest, err error) {
 	switch {
 	case err != nil:
 		return in, cli.Usagef("%v", err)
-	case c.TTL < time.Minute || c.TTL > invite.MaxTTL:
-		return in, cli.Usagef("--ttl %s: want 1m to %dh", c.TTL, int(invite.MaxTTL.Hours()))
-	case c.Uses < 1 || c.Uses > invite.MaxUses:
-		return in, cli.Usagef("--uses %d: want 1 to %d", c.Uses, invite.MaxUses)
+	case c.TTL < time.Minute || c.TTL > invitation.MaxTTL:
+		return in, cli.Usagef("--ttl %s: want 1m to %dh", c.TTL, int(invitation.MaxTTL.Hours()))
+	case c.Uses < 1 || c.Uses > invitation.MaxUses:
+		return in, cli.Usagef("--uses %d: want 1 to %d", c.Uses, invitation.MaxUses)
 	case len(c.Model) > 0 && !c.Guest:
 		return in, cli.Hintf(cli.Usagef("--model limits guests only"), "add --guest")
-	case len(c.Address) > invite.MaxAddresses:
-		return in, cli.Usagef("--address: at most %d fit an invitation", invite.MaxAddresses)
+	case len(c.Address) > invitation.MaxAddresses:
+		return in, cli.Usagef("--address: at most %d fit an invitation", invitation.MaxAddresses)
 	}
 	// Whole seconds are what the line carries.
 	expires := time.Now().Add(c.TTL).UTC().Truncate(time.Second)
-	return inviteRequest{invite.Terms{Label: label, Guest: c.Guest, Models: c.Model, Uses: c.Uses, Expires: expires}, c.Address}, nil
+	return inviteRequest{invitation.Terms{Label: label, Guest: c.Guest, Models: c.Model, Uses: c.Uses, Expires: expires}, c.Address}, nil
 }
 
-// An invitation is what the running process has made.
-type invitation struct {
+// A madeInvitation is what the running process has made.
+type madeInvitation struct {
 	ID      string    `json:"id"`
 	Text    string    `json:"invitation"`
 	Expires time.Time `json:"expires"`
@@ -119,19 +119,19 @@ type invitation struct {
 }
 
 // invite makes an invitation; its secret is in the answer and nowhere else.
-func (p *process) invite(ctx context.Context, in inviteRequest) (out invitation, err error) {
+func (p *process) invite(ctx context.Context, in inviteRequest) (out madeInvitation, err error) {
 	if err := p.lends(ctx, in.Models); err != nil {
 		return out, err
 	}
 	if out.reach, err = p.reach(ctx, openRequest{in.Addresses, true}); err != nil {
 		return out, err
 	}
-	v := invite.Invitation{Inviter: p.id.ID(), Secret: invite.NewSecret(), Expires: in.Expires, Guest: in.Guest, Addresses: out.Addresses}
+	v := invitation.Invitation{Inviter: p.id.ID(), Secret: invitation.NewSecret(), Expires: in.Expires, Guest: in.Guest, Addresses: out.Addresses}
 	if err := v.Check(); err != nil {
 		return out, err
 	}
 	err = p.home.Edit(ctx, func() error {
-		_, err := invite.Add(p.home.Invites, v.Secret, in.Terms, time.Now())
+		_, err := invitation.Add(p.home.Invites, v.Secret, in.Terms, time.Now())
 		return err
 	})
 	out.ID, out.Text, out.Expires = v.Secret.ID(), v.String(), v.Expires
@@ -159,7 +159,7 @@ func (p *process) lends(ctx context.Context, names []string) error {
 	return nil
 }
 
-func (c *inviteCommand) print(a *app, made invitation) error {
+func (c *inviteCommand) print(a *app, made madeInvitation) error {
 	for _, opened := range made.Opened {
 		a.note("Opened %s to invited keys, by TLS, until what runs here stops.", opened)
 	}
@@ -187,7 +187,7 @@ func (c *inviteCommand) print(a *app, made invitation) error {
 }
 
 func (c *inviteCommand) list(a *app) error {
-	list, err := invite.Read(a.home.Invites)
+	list, err := invitation.Read(a.home.Invites)
 	if err != nil {
 		return err
 	}
@@ -214,11 +214,11 @@ func (c *inviteCommand) list(a *app) error {
 	return nil
 }
 
-func withState(list []invite.Record) []any {
+func withState(list []invitation.Record) []any {
 	out := []any{}
 	for _, r := range list {
 		out = append(out, struct {
-			invite.Record
+			invitation.Record
 			State string `json:"state"`
 		}{r, r.State(time.Now())})
 	}
@@ -237,10 +237,10 @@ func lendsWhat(guest bool, models []string) string {
 }
 
 func (c *inviteCommand) revoke(ctx context.Context, a *app) error {
-	var r invite.Record
+	var r invitation.Record
 	var found bool
 	err := a.home.Edit(ctx, func() (err error) {
-		r, found, err = invite.Revoke(a.home.Invites, c.Revoke, time.Now())
+		r, found, err = invitation.Revoke(a.home.Invites, c.Revoke, time.Now())
 		return err
 	})
 	if err != nil {

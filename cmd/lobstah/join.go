@@ -13,6 +13,7 @@ import (
 	"lobstah/grid/discover"
 	"lobstah/grid/invite"
 	"lobstah/internal/cli"
+	"lobstah/invitation"
 	"lobstah/key"
 )
 
@@ -41,7 +42,7 @@ Examples:
 }
 
 func (c *joinCommand) Run(ctx context.Context, a *app) error {
-	v, err := invite.Parse(strings.Join(c.Invitation, " "))
+	v, err := invitation.Parse(invitation.Lobstah, strings.Join(c.Invitation, " "))
 	if err != nil {
 		return cli.Hintf(cli.Usagef("this is no invitation that can be used: %v", err), "copy the whole line that lobstah invite printed")
 	}
@@ -69,15 +70,15 @@ func (c *joinCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	a.sayMember(peer, w, invite.Words(v.Inviter, id.ID(), v.Secret))
+	a.sayMember(peer, w, invitation.Words(v.Inviter, id.ID(), v.Secret))
 	if c.NoAsk {
 		return nil
 	}
 	return c.first(ctx, a, peer, w)
 }
 
-func explainJoin(v invite.Invitation, err error) error {
-	if _, refused := errors.AsType[*invite.Refusal](err); refused {
+func explainJoin(v invitation.Invitation, err error) error {
+	if _, refused := errors.AsType[*invitation.Refusal](err); refused {
 		return cli.Hintf(fmt.Errorf("the other machine refuses: %s", cli.CleanLine(err.Error())), "ask its owner for a new one: lobstah invite")
 	}
 	return cli.Hintf(fmt.Errorf("cannot reach the machine that made the invitation (%s)\n%w", v.Inviter.Short(), err),
@@ -120,7 +121,7 @@ func (c *joinCommand) offer(ctx context.Context, a *app) (o invite.Offer, err er
 }
 
 // remember adds the inviter to this machine's lists.
-func (c *joinCommand) remember(ctx context.Context, a *app, v invite.Invitation, w invite.Welcome, address string) (grid.Peer, error) {
+func (c *joinCommand) remember(ctx context.Context, a *app, v invitation.Invitation, w invite.Welcome, address string) (grid.Peer, error) {
 	label := w.Label
 	if c.As != "" {
 		label = c.As

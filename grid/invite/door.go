@@ -1,3 +1,12 @@
+// Package invite brings an invitation (package invitation) from one machine of
+// the grid to the other: [Door] is the inviter's route, [Join] the call of the
+// one who was invited.
+//
+// The wire form is described byte for byte in docs/protocol.md. cmd/ imports it;
+// it decides nothing about lists of peers: that is done by who mounts the door.
+// Hostile are whatever comes through the door and the welcome that an inviter
+// answers; each is capped and checked before it is believed. The secret travels
+// inside TLS that is pinned to the inviter's key, and nowhere else.
 package invite
 
 import (
@@ -18,6 +27,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"lobstah/invitation"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -34,10 +44,10 @@ const (
 )
 
 // An Applicant has proved its key and that it knows a secret; whether that
-// secret opens anything is for [Redeem] to say.
+// secret opens anything is for [invitation.Redeem] to say.
 type Applicant struct {
 	ID        key.ID
-	Secret    Secret
+	Secret    invitation.Secret
 	Label     string     // what it calls itself, one line
 	Addresses []string   // host:port where it lends, by its own word
 	From      netip.Addr // where the request came from
@@ -69,7 +79,7 @@ type Welcome struct {
 // the first request; it is safe for concurrent use.
 type Door struct {
 	Self  key.ID
-	Admit func(context.Context, Applicant) (Welcome, error) // a [*Refusal] is told, other errors are logged
+	Admit func(context.Context, Applicant) (Welcome, error) // a [*invitation.Refusal] is told, other errors are logged
 	Log   *slog.Logger
 	Now   func() time.Time // nil means time.Now
 
@@ -134,7 +144,7 @@ func (d *Door) answer(w http.ResponseWriter, r *http.Request) (Welcome, *openai.
 	applicant.From = from
 	welcome, err := d.Admit(r.Context(), applicant)
 	welcome.Version = wireVersion
-	if e, ok := errors.AsType[*Refusal](err); ok {
+	if e, ok := errors.AsType[*invitation.Refusal](err); ok {
 		d.attempts.failed(from, d.now())
 		return welcome, refusal(http.StatusForbidden, e.Code, "%s", e.Message)
 	}
@@ -191,15 +201,15 @@ func (a *Applicant) read(body []byte) error {
 		return fmt.Errorf("version %d is unknown; this program speaks %d", in.Version, wireVersion)
 	case err != nil || len(secret) != len(a.Secret):
 		return errors.New("the secret is not 32 hex digits")
-	case len(in.Addresses) > MaxAddresses:
-		return fmt.Errorf("more than %d addresses", MaxAddresses)
+	case len(in.Addresses) > invitation.MaxAddresses:
+		return fmt.Errorf("more than %d addresses", invitation.MaxAddresses)
 	}
 	for _, address := range in.Addresses {
-		if err := CheckAddress(address); err != nil {
+		if err := invitation.CheckAddress(address); err != nil {
 			return err
 		}
 	}
-	a.Secret, a.Addresses = Secret(secret), in.Addresses
+	a.Secret, a.Addresses = invitation.Secret(secret), in.Addresses
 	a.Label, err = cleanLabel(in.Label)
 	return err
 }

@@ -17,9 +17,25 @@ import (
 	"time"
 
 	"lobstah/internal/dualport"
+	"lobstah/invitation"
 	"lobstah/key"
 	"lobstah/receipt"
 )
+
+var (
+	inviter = key.FromSeed([32]byte{0x11})
+	joiner  = key.FromSeed([32]byte{0x22})
+	secret  = invitation.Secret{0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33}
+	expires = time.Unix(1_800_000_000, 0).UTC()
+	made    = time.Date(2026, 11, 22, 7, 0, 0, 0, time.UTC)
+)
+
+func code(err error) string {
+	if refusal, ok := errors.AsType[*invitation.Refusal](err); ok {
+		return refusal.Code
+	}
+	return ""
+}
 
 // serveDoor serves a door behind TLS of pair's, and tells its address.
 func serveDoor(t *testing.T, pair key.Pair, admit func(context.Context, Applicant) (Welcome, error)) string {
@@ -40,8 +56,8 @@ func serveDoor(t *testing.T, pair key.Pair, admit func(context.Context, Applican
 	return l.Addr().String()
 }
 
-func to(addresses ...string) Invitation {
-	return Invitation{Inviter: inviter.ID(), Secret: secret, Expires: expires, Addresses: addresses}
+func to(addresses ...string) invitation.Invitation {
+	return invitation.Invitation{Inviter: inviter.ID(), Secret: secret, Expires: expires, Addresses: addresses}
 }
 
 func TestJoin(t *testing.T) {
@@ -84,8 +100,8 @@ func TestRefusalsAreTold(t *testing.T) {
 		err  error
 		want string
 	}{
-		"used":    {&Refusal{codeUsed, "it was used"}, codeUsed},
-		"unknown": {errUnknown, codeUnknown},
+		"used":    {&invitation.Refusal{Code: "invitation_used", Message: "it was used"}, "invitation_used"},
+		"unknown": {invitation.ErrUnknown, "invitation_unknown"},
 		"failure": {errors.New("disk of secrets full"), "join_failed"},
 	} {
 		at := serveDoor(t, inviter, func(context.Context, Applicant) (Welcome, error) { return Welcome{}, tt.err })
@@ -184,10 +200,10 @@ func TestDoorSpeaksTLSOnly(t *testing.T) {
 // Guessing is slow, and those who guess do not keep others out.
 func TestAttemptsAreCounted(t *testing.T) {
 	t.Parallel()
-	at := serveDoor(t, inviter, func(context.Context, Applicant) (Welcome, error) { return Welcome{}, errUnknown })
+	at := serveDoor(t, inviter, func(context.Context, Applicant) (Welcome, error) { return Welcome{}, invitation.ErrUnknown })
 	for range maxAttempts {
-		if status, code := post(t, at, nil, goodBody); status != 403 || code != codeUnknown {
-			t.Fatalf("%d %s; want 403 %s", status, code, codeUnknown)
+		if status, code := post(t, at, nil, goodBody); status != 403 || code != "invitation_unknown" {
+			t.Fatalf("%d %s; want 403 %s", status, code, "invitation_unknown")
 		}
 	}
 	if status, code := post(t, at, nil, goodBody); status != 429 || code != "too_many_attempts" {
@@ -219,7 +235,7 @@ func FuzzApplication(f *testing.F) {
 	f.Add([]byte(`{"version":1,"secret":"33333333333333333333333333333333","label":"x","addresses":["192.0.2.1:1"]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var a Applicant
-		if a.read(body) == nil && (len(a.Addresses) > MaxAddresses || len(a.Label) > maxLabel) {
+		if a.read(body) == nil && (len(a.Addresses) > invitation.MaxAddresses || len(a.Label) > maxLabel) {
 			t.Errorf("%q: accepted %+v", body, a)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"time"
 
+	"lobstah/invitation"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -32,9 +33,9 @@ type Offer struct {
 
 // Join takes an invitation for the machine whose pair this is. It tries the
 // addresses in order and returns the one that answered. The secret goes to
-// nobody but who proves the inviter's key. A [*Refusal] is the inviter's own
+// nobody but who proves the inviter's key. A [*invitation.Refusal] is the inviter's own
 // answer; any other error means that no address led to it.
-func Join(ctx context.Context, v Invitation, pair key.Pair, offer Offer) (w Welcome, address string, err error) {
+func Join(ctx context.Context, v invitation.Invitation, pair key.Pair, offer Offer) (w Welcome, address string, err error) {
 	transport := &http.Transport{
 		Proxy:               nil, // the connection is for one key, whatever the environment says
 		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
@@ -49,7 +50,7 @@ func Join(ctx context.Context, v Invitation, pair key.Pair, offer Offer) (w Welc
 	var errs []error
 	for _, address := range v.Addresses {
 		w, err := apply(ctx, client, address, v, pair, offer)
-		if _, refused := errors.AsType[*Refusal](err); err == nil || refused {
+		if _, refused := errors.AsType[*invitation.Refusal](err); err == nil || refused {
 			return w, address, err
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", address, plain(err)))
@@ -60,7 +61,7 @@ func Join(ctx context.Context, v Invitation, pair key.Pair, offer Offer) (w Welc
 	return Welcome{}, "", errors.Join(errs...)
 }
 
-func apply(ctx context.Context, client *http.Client, address string, v Invitation, pair key.Pair, offer Offer) (w Welcome, err error) {
+func apply(ctx context.Context, client *http.Client, address string, v invitation.Invitation, pair key.Pair, offer Offer) (w Welcome, err error) {
 	body, err := json.Marshal(application{wireVersion, hex.EncodeToString(v.Secret[:]), offer.Label, offer.Addresses})
 	if err != nil {
 		return w, err
@@ -83,7 +84,7 @@ func apply(ctx context.Context, client *http.Client, address string, v Invitatio
 	}
 	if response.StatusCode != http.StatusOK {
 		e := openai.ParseError(response.StatusCode, text)
-		return w, &Refusal{e.Code, e.Message}
+		return w, &invitation.Refusal{Code: e.Code, Message: e.Message}
 	}
 	return readWelcome(text)
 }
@@ -96,7 +97,7 @@ func readWelcome(text []byte) (w Welcome, err error) {
 		w.Label, err = cleanLabel(w.Label)
 	}
 	if err != nil {
-		return Welcome{}, &Refusal{"bad_welcome", "the inviter's answer: " + err.Error()}
+		return Welcome{}, &invitation.Refusal{Code: "bad_welcome", Message: "the inviter's answer: " + err.Error()}
 	}
 	return w, nil
 }

@@ -1,22 +1,20 @@
-// Package invite lets a machine join another by one line of text: the
-// invitation names the inviter's key, its addresses and a one-time secret.
+// Package invitation is the line of text by which a machine joins others, and the
+// inviter's record of the lines that it has made.
 //
-//   - [Invitation] is that line, read by [Parse] and written by its String.
-//   - [Add], [Redeem], [Revoke] and [Read] keep the inviter's record of what it
-//     has promised, in a file that holds hashes of secrets only.
-//   - [Door] is the inviter's route, [Join] the call of the one who was invited.
+//   - [Invitation] is that line: the inviter's key, its addresses, a one-time
+//     secret. [Parse] reads it, its String writes it.
+//   - [Add], [Redeem], [Revoke] and [Read] keep the record, in a file that holds
+//     hashes of secrets only.
 //   - [Words] are what both people compare.
 //
-// The forms are described byte for byte in docs/protocol.md. cmd/ imports it;
-// it imports key, receipt, openai and internal packages, and decides nothing
-// about lists of peers: that is done by who mounts the door. Hostile are the
-// text that somebody pasted, whatever comes through the door, and the welcome
-// that an inviter answers; each is capped and checked before it is believed.
-// The secret travels inside TLS that is pinned to the inviter's key, and
-// nowhere else.
-package invite
+// The forms are described byte for byte in docs/protocol.md. grid/invite and
+// mesh/invite carry the secret from one to the other; this package knows no
+// network. Hostile is the text that somebody pasted: it is capped and checked
+// before it is believed.
+package invitation
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -39,7 +37,6 @@ const (
 	// MaxTTL is the longest that an invitation can last.
 	MaxTTL = 30 * 24 * time.Hour
 
-	prefix      = "lobstah1"
 	maxText     = 4096
 	maxHost     = 253 // RFC 1035's limit of a name
 	checkSize   = 4
@@ -75,8 +72,18 @@ func (s Secret) ID() string {
 	return hex.EncodeToString(h[:6])
 }
 
-// An Invitation is what the line carries.
+// A Program is what an invitation is for, and the name of its command.
+type Program string
+
+// The programs.
+const (
+	Lobstah    Program = "lobstah"
+	Clawmatrix Program = "clawmatrix"
+)
+
+// An Invitation is what the line carries. The zero For is Lobstah.
 type Invitation struct {
+	For       Program
 	Inviter   key.ID
 	Secret    Secret
 	Expires   time.Time // whole seconds, until 2106
@@ -89,12 +96,15 @@ var ErrAltered = errors.New("the checksum is wrong: something was mistyped, cut 
 
 var encoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// String returns the text form: "lobstah1" and lower-case base32 (RFC 4648,
-// without padding) of the payload and its checksum.
+// String returns the text form: the program's name, "1", and lower-case base32
+// (RFC 4648, without padding) of the payload and its checksum.
 func (v Invitation) String() string {
 	b := v.payload()
-	return prefix + strings.ToLower(encoding.EncodeToString(append(b, checksum(b)...)))
+	p := cmp.Or(v.For, Lobstah)
+	return p.prefix() + strings.ToLower(encoding.EncodeToString(append(b, p.checksum(b)...)))
 }
+
+func (p Program) prefix() string { return string(p) + "1" }
 
 func (v Invitation) payload() []byte {
 	flags := byte(0)
@@ -128,8 +138,8 @@ func appendAddress(b []byte, address string) []byte {
 	return binary.BigEndian.AppendUint16(b, uint16(port))
 }
 
-func checksum(payload []byte) []byte {
-	sum := sha256.Sum256(append([]byte("lobstah-invitation-v1\n"), payload...))
+func (p Program) checksum(payload []byte) []byte {
+	sum := sha256.Sum256(append([]byte(string(p)+"-invitation-v1\n"), payload...))
 	return sum[:checkSize]
 }
 
@@ -172,26 +182,28 @@ func CheckAddress(address string) error {
 
 const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
 
-// Parse reads the text form, in either case. White space around it and inside
-// (a mail's line breaks) is dropped, and so is "lobstah join" before it.
-func Parse(text string) (Invitation, error) {
+// Parse reads the text form of an invitation for a program, in either case. White
+// space around it and inside (a mail's line breaks) is dropped, and so is the
+// command before it, such as "lobstah join".
+func Parse(p Program, text string) (Invitation, error) {
 	if len(text) > maxText {
 		return Invitation{}, fmt.Errorf("an invitation is shorter than %d characters", maxText)
 	}
-	text = strings.TrimPrefix(strings.ToLower(strings.Join(strings.Fields(text), "")), "lobstahjoin")
-	rest, ok := strings.CutPrefix(text, prefix)
+	text = strings.TrimPrefix(strings.ToLower(strings.Join(strings.Fields(text), "")), string(p)+"join")
+	rest, ok := strings.CutPrefix(text, p.prefix())
 	if !ok {
-		return Invitation{}, fmt.Errorf("an invitation begins with %s", prefix)
+		return Invitation{}, p.foreign(text)
 	}
 	raw, err := encoding.DecodeString(strings.ToUpper(rest))
 	if err != nil || len(raw) < fixedBytes+checkSize || strings.ToLower(encoding.EncodeToString(raw)) != rest {
 		return Invitation{}, ErrAltered
 	}
 	payload := raw[:len(raw)-checkSize]
-	if string(checksum(payload)) != string(raw[len(payload):]) {
+	if string(p.checksum(payload)) != string(raw[len(payload):]) {
 		return Invitation{}, ErrAltered
 	}
 	v, err := decode(payload)
+	v.For = p
 	if err == nil && v.String() != text {
 		err = errors.New("the invitation is not written as this version writes it")
 	}
@@ -201,9 +213,19 @@ func Parse(text string) (Invitation, error) {
 	return v, nil
 }
 
+// foreign says what a text is that is no invitation for p.
+func (p Program) foreign(text string) error {
+	for _, other := range []Program{Lobstah, Clawmatrix} {
+		if other != p && strings.HasPrefix(text, other.prefix()) {
+			return fmt.Errorf("this invitation is for %s: %s join", other, other)
+		}
+	}
+	return fmt.Errorf("an invitation begins with %s", p.prefix())
+}
+
 func decode(b []byte) (v Invitation, err error) {
 	if b[0]&^guestFlag != 0 {
-		return v, errors.New("this invitation asks for something that this version does not know; update lobstah")
+		return v, errors.New("this invitation asks for something that this version does not know; update the program")
 	}
 	v.Guest = b[0]&guestFlag != 0
 	v.Inviter = key.ID(b[1:33])
@@ -240,7 +262,7 @@ func decodeAddress(b []byte) (address string, rest []byte, err error) {
 	case nameAddress:
 		size, b = int(b[0]), b[1:]
 	default:
-		return "", nil, errors.New("the invitation has an address of an unknown kind; update lobstah")
+		return "", nil, errors.New("the invitation has an address of an unknown kind; update the program")
 	}
 	if len(b) < size+2 {
 		return "", nil, short

@@ -1,4 +1,4 @@
-package invite
+package invitation
 
 // The vector of docs/protocol.md.
 const (

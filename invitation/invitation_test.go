@@ -1,4 +1,4 @@
-package invite
+package invitation
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ var (
 
 func sample() Invitation {
 	return Invitation{
-		Inviter: inviter.ID(), Secret: secret, Expires: expires, Guest: true,
+		For: Lobstah, Inviter: inviter.ID(), Secret: secret, Expires: expires, Guest: true,
 		Addresses: []string{"192.168.1.5:17474", "[2001:db8::7]:443", "box.example:80"},
 	}
 }
@@ -31,7 +31,7 @@ func TestText(t *testing.T) {
 	for _, pasted := range []string{
 		text, strings.ToUpper(text), " " + text + "\n", "lobstah join " + text, "lobstah join\n" + text[:40] + "\r\n  " + text[40:],
 	} {
-		got, err := Parse(pasted)
+		got, err := Parse(Lobstah, pasted)
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(sample()) || got.Secret != secret || !got.Expires.Equal(expires) || !slices.Equal(got.Addresses, sample().Addresses) {
 			t.Errorf("%q: got %+v, %v; want %+v", pasted, got, err, sample())
 		}
@@ -61,18 +61,18 @@ func TestTypos(t *testing.T) {
 	for i := range text {
 		for _, c := range "az27" {
 			changed := text[:i] + string(c) + text[i+1:]
-			if _, err := Parse(changed); changed != text && err == nil {
+			if _, err := Parse(Lobstah, changed); changed != text && err == nil {
 				t.Errorf("character %d changed to %q went unnoticed", i, c)
 			}
 		}
-		if _, err := Parse(text[:i] + text[i+1:]); err == nil {
+		if _, err := Parse(Lobstah, text[:i]+text[i+1:]); err == nil {
 			t.Errorf("character %d left out went unnoticed", i)
 		}
-		if _, err := Parse(text[:i+1] + text[i:]); err == nil {
+		if _, err := Parse(Lobstah, text[:i+1]+text[i:]); err == nil {
 			t.Errorf("character %d doubled went unnoticed", i)
 		}
 	}
-	if _, err := Parse(text[:len(text)-9]); !errors.Is(err, ErrAltered) {
+	if _, err := Parse(Lobstah, text[:len(text)-9]); !errors.Is(err, ErrAltered) {
 		t.Errorf("cut off: %v; want ErrAltered", err)
 	}
 }
@@ -106,7 +106,7 @@ func TestCheck(t *testing.T) {
 
 func TestSecretsStayOutOfText(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{fmt.Sprint(secret), fmt.Sprintf("%+v", secret), fmt.Sprintf("%#v", secret), fmt.Sprintf("%v", Applicant{Secret: secret})} {
+	for _, text := range []string{fmt.Sprint(secret), fmt.Sprintf("%+v", secret), fmt.Sprintf("%#v", secret)} {
 		if strings.Contains(text, "33") || strings.Contains(text, "51 51") {
 			t.Errorf("%s shows the secret", text)
 		}
@@ -138,14 +138,14 @@ func FuzzParse(f *testing.F) {
 	f.Add(strings.ToUpper(vectorText))
 	f.Add("lobstah join lobstah1")
 	f.Fuzz(func(t *testing.T, text string) {
-		v, err := Parse(text)
+		v, err := Parse(Lobstah, text)
 		if err != nil {
 			return
 		}
 		if err := v.Check(); err != nil {
 			t.Errorf("%q: accepted %+v: %v", text, v, err)
 		}
-		again, err := Parse(v.String())
+		again, err := Parse(Lobstah, v.String())
 		if err != nil || again.String() != v.String() {
 			t.Errorf("%q became %q, %v", text, v.String(), err)
 		}
@@ -156,10 +156,26 @@ func FuzzParse(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	f.Add(sample().payload())
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		text := prefix + strings.ToLower(encoding.EncodeToString(append(slices.Clone(payload), checksum(payload)...)))
-		v, err := Parse(text)
+		text := Lobstah.prefix() + strings.ToLower(encoding.EncodeToString(append(slices.Clone(payload), Lobstah.checksum(payload)...)))
+		v, err := Parse(Lobstah, text)
 		if err == nil && v.String() != text {
 			t.Errorf("%x: two texts of one invitation", payload)
 		}
 	})
+}
+
+func TestPrograms(t *testing.T) {
+	t.Parallel()
+	v := sample()
+	v.For = Clawmatrix
+	got, err := Parse(Clawmatrix, "clawmatrix join "+v.String())
+	if err != nil || got.String() != v.String() || got.For != Clawmatrix {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := Parse(Lobstah, v.String()); err == nil || !strings.Contains(err.Error(), "clawmatrix join") {
+		t.Errorf("an invitation of the other program: %v", err)
+	}
+	if _, err := Parse(Clawmatrix, "clawmatrix1"+strings.TrimPrefix(sample().String(), "lobstah1")); !errors.Is(err, ErrAltered) {
+		t.Errorf("an invitation whose program was changed: %v", err)
+	}
 }

@@ -1,4 +1,4 @@
-package invite
+package invitation
 
 import (
 	"bytes"
@@ -107,7 +107,8 @@ const (
 	codeRevoked = "invitation_revoked"
 )
 
-var errUnknown = &Refusal{codeUnknown, "this machine knows no such invitation: it was altered, made by another identity, or forgotten long after its end"}
+// ErrUnknown refuses a secret that no invitation here has.
+var ErrUnknown = &Refusal{codeUnknown, "this machine knows no such invitation: it was altered, made by another identity, or forgotten long after its end"}
 
 type bookFile struct {
 	Version     int      `json:"version"`
@@ -148,7 +149,7 @@ func Redeem(path string, secret Secret, guest Guest, now time.Time) (r Record, a
 	err = rewrite(path, func(list []Record) ([]Record, error) {
 		i := find(list, secret)
 		if i < 0 {
-			return nil, errUnknown
+			return nil, ErrUnknown
 		}
 		again = list[i].has(guest.ID)
 		if refusal := list[i].refuse(again, now); refusal != nil {
