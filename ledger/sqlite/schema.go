@@ -128,6 +128,23 @@ CREATE TABLE job_body (
 	fault    TEXT NOT NULL DEFAULT '' -- JSON, of one that failed
 ) STRICT;
 `},
+	{"learned peers", `
+-- Who shows which worker, for cmd/lobstah: a row for each source and key, until
+-- its announcement ends. Times are Unix milliseconds.
+CREATE TABLE learned_peers (
+	source   TEXT NOT NULL, -- the tracker, relay or network that was asked
+	pubkey   BLOB NOT NULL,
+	origin   TEXT NOT NULL, -- tracker, nostr or lan
+	place    TEXT NOT NULL,
+	url      TEXT NOT NULL, -- where the source itself reached it; empty for the announcement's
+	first    INTEGER NOT NULL,
+	last     INTEGER NOT NULL,
+	expires  INTEGER NOT NULL,
+	models   TEXT NOT NULL, -- a JSON array, for who looks with SQL
+	envelope BLOB NOT NULL, -- the signed announcement
+	PRIMARY KEY (source, pubkey)
+) STRICT, WITHOUT ROWID;
+`},
 }
 
 // A querier is a database, a connection or a transaction.
