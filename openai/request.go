@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 )
 
 // A Request is a request body with the members that routing looks at.
@@ -21,6 +22,7 @@ type Request struct {
 // member locates one top-level member of a body.
 type member struct {
 	name       string
+	from       int // of the name
 	start, end int // of the value
 }
 
@@ -82,6 +84,22 @@ func (r *Request) With(name string, raw []byte) []byte {
 		out = append(out, ',')
 	}
 	return append(out, r.Body[open:]...)
+}
+
+// Without returns the body less some top-level members, with every other byte
+// as it was but the commas between members.
+func (r *Request) Without(names ...string) []byte {
+	out := []byte{'{'}
+	for _, m := range r.members {
+		if slices.Contains(names, m.name) {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, r.Body[m.from:m.end]...)
+	}
+	return append(out, '}')
 }
 
 // Elements yields the raw elements of a JSON array, as [Request.Value] returns
@@ -147,7 +165,7 @@ func scanMembers(body []byte) []member {
 		i = skipSpace(body, nameEnd)
 		start := skipSpace(body, i+1) // after the colon
 		end := skipValue(body, start)
-		list = append(list, member{unquote(body[nameStart:nameEnd]), start, end})
+		list = append(list, member{unquote(body[nameStart:nameEnd]), nameStart, start, end})
 		i = end
 	}
 }

@@ -121,3 +121,20 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"model":"m","stream":true}`:                               `{"model":"m"}`,
+		` { "stream" : true , "model" : "m" } `:                     `{"model" : "m"}`,
+		`{"model":"m","x":1e2,"metadata":{"a":"}"},"y":[1, 2]}`:     `{"model":"m","x":1e2,"y":[1, 2]}`,
+		`{"stream":1,"model":"m","stream":2,"metadata":null}`:       `{"model":"m"}`,
+		`{"m\u006fdel":"m","str\u0065am":false,"stream_options":1}`: `{"m\u006fdel":"m","stream_options":1}`,
+	} {
+		r := &Request{Body: []byte(body), members: scanMembers([]byte(body))}
+		got := string(r.Without("stream", "metadata"))
+		if got != want || !json.Valid([]byte(got)) {
+			t.Errorf("%s without stream and metadata: %s; want %s", body, got, want)
+		}
+	}
+}
