@@ -78,19 +78,20 @@ type addr string
 func (addr) Network() string  { return "mesh" }
 func (a addr) String() string { return string(a) }
 
-// deliver takes a circuit that ends here.
-func (n *Node) deliver(raw net.Conn) bool {
+// deliver takes a circuit that ends here, or a stream of a guest.
+func (l *listener) deliver(raw net.Conn) bool {
+	n := l.node
 	select {
-	case <-n.listener.closed:
+	case <-l.closed:
 		return false
-	case n.listener.proving <- struct{}{}:
+	case l.proving <- struct{}{}:
 	default:
 		return false // too many at once: the caller sees it closed and tries again
 	}
 	taken := n.spawn(func() {
 		end := n.ends.track(raw)
 		conn, err := n.identity.Server(n.ctx, end)
-		<-n.listener.proving
+		<-l.proving
 		if err != nil {
 			n.cfg.Log.Debug("refused the end of a circuit", "err", err)
 			return
@@ -102,13 +103,13 @@ func (n *Node) deliver(raw net.Conn) bool {
 			return
 		}
 		select {
-		case n.listener.accepted <- conn:
-		case <-n.listener.closed:
+		case l.accepted <- conn:
+		case <-l.closed:
 			conn.Close()
 		}
 	})
 	if !taken {
-		<-n.listener.proving
+		<-l.proving
 	}
 	return taken
 }

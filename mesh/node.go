@@ -59,6 +59,7 @@ type Config struct {
 
 	Retired     []link.Secret      // after the Secrets; proved to pinned nodes and taken from them only
 	Revocations [][]byte           // as [Node.Revocations] gave them to an earlier process
+	Guests      bool               // take links of those who know no secret, for [Node.GuestListener]
 	Notify      func(member.Event) // is told what happens to members; it must not block, nor call the Node
 
 	Beat  time.Duration  // heartbeat; zero is [link.Heartbeat]
@@ -84,7 +85,9 @@ type Node struct {
 	circuits *circuit.Switch
 	identity *circuit.Identity
 	acceptor *link.Acceptor
-	listener *listener
+	listener *listener // of members
+	guests   *listener // of those who are none; nil without them
+	hosted   hosted
 	sessions *sessions
 	ends     ends
 
@@ -155,12 +158,16 @@ func (n *Node) build() (err error) {
 	if n.identity, err = circuit.NewIdentity(n.cfg.Pair, n.admit); err != nil {
 		return err
 	}
-	n.circuits = &circuit.Switch{Self: n.self, Routes: routes{n}, Links: routes{n}, Deliver: n.deliver}
 	n.listener = newListener(n)
+	n.circuits = &circuit.Switch{Self: n.self, Routes: routes{n}, Links: routes{n}, Deliver: n.listener.deliver}
 	n.sessions = newSessions(n)
 	n.acceptor = &link.Acceptor{
 		Context: n.ctx, Identity: n.linkIdentity, Admit: n.admit, Heartbeat: n.cfg.Beat, Log: n.cfg.Log,
 		Serve: func(ctx context.Context, l *link.Link) { n.keep(ctx, l, "") },
+	}
+	if n.cfg.Guests {
+		n.guests = newListener(n)
+		n.acceptor.Guest = n.host
 	}
 	return n.acceptor.Check()
 }
@@ -233,6 +240,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.ends.cut(key.ID{})
 	n.running.Wait()
 	n.listener.drain()
+	if n.guests != nil {
+		n.guests.drain()
+	}
 	if err := context.Cause(n.ctx); errors.Is(err, ErrSuperseded) {
 		return err
 	}

@@ -26,6 +26,7 @@ type Acceptor struct {
 	Identity  func() Identity // asked for each link, since secrets rotate
 	Admit     func(key.ID) error
 	Serve     func(context.Context, *Link)
+	Guest     func(context.Context, *Link)
 	Heartbeat time.Duration // zero means [Heartbeat]
 	Log       *slog.Logger
 
@@ -41,9 +42,20 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l := a.prove(w, r, from)
-	if l != nil {
+	switch {
+	case l == nil:
+	case l.Guest:
+		a.Guest(a.Context, l)
+	default:
 		a.Serve(a.Context, l)
 	}
+}
+
+func (a *Acceptor) protocols() []string {
+	if a.Guest == nil {
+		return []string{alpn}
+	}
+	return []string{alpn, alpnGuest}
 }
 
 // prove returns nil when there is no link. The caller was admitted by the guard.
@@ -58,8 +70,10 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 	s := newSocket(context.WithoutCancel(a.Context), ws, address(from.String()))
 	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
 	defer cancel()
-	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit)
-	a.guard.judge(time.Now(), from, err == nil)
+	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit, a.protocols()...)
+	if err != nil || !e.guest { // a guest has proven nothing that was hard to get
+		a.guard.judge(time.Now(), from, err == nil)
+	}
 	if err != nil {
 		a.Log.Info("refused a link", "from", from, "key", e.peer, "err", err)
 		select { // the same silence, whatever was wrong

@@ -68,19 +68,52 @@ func (d *Dialer) Dial(ctx context.Context, address string, pin key.ID) (*Link, e
 	return l, nil
 }
 
-func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link, error) {
-	outer := outerCheck{host: u.Hostname(), roots: d.Roots}
+// Visit makes a link as a guest, to the node with this key: it proves both keys
+// and no secret, so Identity needs none. What a guest may do the node decides.
+func (d *Dialer) Visit(ctx context.Context, address string, pin key.ID) (*Link, error) {
+	u, err := ParseURL(address)
+	if err != nil {
+		return nil, err
+	}
+	if d.Identity.Pair.IsZero() || pin.IsZero() {
+		return nil, errors.New("a guest needs a key, and that of its host")
+	}
+	timed, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	s, _, err := d.socket(ctx, timed, u)
+	if err != nil {
+		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), err)
+	}
+	conn, err := d.Identity.dialKeys(timed, s, d.admit(pin), alpnGuest)
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), err)
+	}
+	return newLink(established{conn: conn, peer: pin, guest: true}, s, true, orHeartbeat(d.Heartbeat))
+}
+
+// socket opens the WebSocket, and tells whether the outer certificate is valid.
+// It outlives the handshake's time; the link's Run ends it.
+func (d *Dialer) socket(ctx, timed context.Context, u *url.URL) (*socket, *outerCheck, error) {
+	outer := &outerCheck{host: u.Hostname(), roots: d.Roots}
 	var cork *corked
-	ws, err := d.upgrade(timed, u, &outer, func(conn net.Conn) net.Conn {
+	ws, err := d.upgrade(timed, u, outer, func(conn net.Conn) net.Conn {
 		cork = &corked{Conn: conn}
 		return cork
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	// The socket outlives the handshake's time; the link's Run ends it.
 	s := newSocket(context.WithoutCancel(ctx), ws, address(u.Host))
 	s.cork = cork
+	return s, outer, nil
+}
+
+func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link, error) {
+	s, outer, err := d.socket(ctx, timed, u)
+	if err != nil {
+		return nil, err
+	}
 	e, err := d.Identity.dialHandshake(timed, s, d.admit(pin), func(key.ID) error {
 		if pin.IsZero() && !outer.valid && !d.strong() {
 			return ErrUnproven

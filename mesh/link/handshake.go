@@ -27,7 +27,8 @@ import (
 const (
 	handshakeVersion = 1
 	handshakeTime    = 10 * time.Second
-	alpn             = "clawmatrix/1"
+	alpn             = "clawmatrix/1"       // of members
+	alpnGuest        = "clawmatrix-guest/1" // of those who know no secret
 	exporterLabel    = "EXPORTER-clawmatrix-link-v1"
 
 	roleDial   = "dial"
@@ -76,7 +77,7 @@ func (id Identity) check() error {
 	return nil
 }
 
-func (id Identity) tls(admit func(key.ID) error) (*tls.Config, error) {
+func (id Identity) tls(admit func(key.ID) error, protocols ...string) (*tls.Config, error) {
 	cert, err := id.Pair.Certificate()
 	if err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func (id Identity) tls(admit func(key.ID) error) (*tls.Config, error) {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{cert},
-		NextProtos:   []string{alpn},
+		NextProtos:   protocols,
 		ServerName:   "clawmatrix",
 		ClientAuth:   tls.RequireAnyClientCert,
 		// Names and chains say nothing here; the key does.
@@ -94,8 +95,8 @@ func (id Identity) tls(admit func(key.ID) error) (*tls.Config, error) {
 			if err != nil {
 				return err
 			}
-			if state.NegotiatedProtocol != alpn {
-				return fmt.Errorf("the other side speaks %q, not %s", state.NegotiatedProtocol, alpn)
+			if !slices.Contains(protocols, state.NegotiatedProtocol) {
+				return fmt.Errorf("the other side speaks %q, not %s", state.NegotiatedProtocol, protocols[0])
 			}
 			if peer == id.Pair.ID() {
 				return errors.New("this is the node itself")
@@ -112,21 +113,33 @@ type established struct {
 	conn  *tls.Conn
 	peer  key.ID
 	epoch uint64
+	guest bool // the peer has proven its key and no secret
 }
 
-// dialHandshake runs the dialler's side. mayProve decides, once the server's key
-// is known, whether the proof may be sent.
-func (id Identity) dialHandshake(ctx context.Context, raw net.Conn, admit func(key.ID) error, mayProve func(key.ID) error) (e established, err error) {
-	config, err := id.tls(admit)
+// dialKeys proves both keys, which is all of a guest's handshake.
+func (id Identity) dialKeys(ctx context.Context, raw net.Conn, admit func(key.ID) error, protocol string) (*tls.Conn, error) {
+	config, err := id.tls(admit, protocol)
 	if err != nil {
-		return e, err
+		return nil, err
 	}
 	conn := tls.Client(raw, config)
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return e, fmt.Errorf("prove the node keys: %w", err)
+		return nil, fmt.Errorf("prove the node keys: %w", err)
 	}
+	return conn, nil
+}
+
+// dialHandshake runs the dialler's side. mayProve decides, once the server's key
+// is known, whether the proof may be sent.
+func (id Identity) dialHandshake(ctx context.Context, raw net.Conn, admit func(key.ID) error, mayProve func(key.ID) error) (e established, err error) {
+	conn, err := id.dialKeys(ctx, raw, admit, alpn)
+	if err != nil {
+		return e, err
+	}
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	defer stop()
 	t, err := id.begin(conn)
 	if err != nil {
 		return e, err
@@ -150,7 +163,7 @@ func (id Identity) dialHandshake(ctx context.Context, raw net.Conn, admit func(k
 	if _, err := conn.Write(id.answer(t)); err != nil {
 		return e, fmt.Errorf("send the proof: %w", err)
 	}
-	return established{conn, t.acceptor, t.acceptorEpoch}, id.checkReply(conn, t)
+	return established{conn: conn, peer: t.acceptor, epoch: t.acceptorEpoch}, id.checkReply(conn, t)
 }
 
 func (id Identity) answer(t *transcript) []byte {
@@ -177,8 +190,8 @@ func (id Identity) checkReply(conn net.Conn, t *transcript) error {
 }
 
 // acceptHandshake runs the acceptor's side.
-func (id Identity) acceptHandshake(ctx context.Context, raw net.Conn, admit func(key.ID) error) (e established, err error) {
-	config, err := id.tls(admit)
+func (id Identity) acceptHandshake(ctx context.Context, raw net.Conn, admit func(key.ID) error, protocols ...string) (e established, err error) {
+	config, err := id.tls(admit, protocols...)
 	if err != nil {
 		return e, err
 	}
@@ -187,6 +200,10 @@ func (id Identity) acceptHandshake(ctx context.Context, raw net.Conn, admit func
 	defer stop()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return e, fmt.Errorf("prove the node keys: %w", err)
+	}
+	if conn.ConnectionState().NegotiatedProtocol == alpnGuest {
+		peer, err := key.PeerID(conn.ConnectionState())
+		return established{conn: conn, peer: peer, guest: true}, err
 	}
 	t, err := id.begin(conn)
 	if err != nil {
@@ -206,7 +223,7 @@ func (id Identity) acceptHandshake(ctx context.Context, raw net.Conn, admit func
 		return established{conn: conn, peer: t.dialler}, err
 	}
 	_, err = conn.Write(reply)
-	return established{conn, t.dialler, t.diallerEpoch}, err
+	return established{conn: conn, peer: t.dialler, epoch: t.diallerEpoch}, err
 }
 
 // checkAnswer reads the dialler's proofs and returns what to reply.

@@ -98,11 +98,12 @@ func (e *ClosedError) Error() string {
 
 func (e *ClosedError) Unwrap() error { return e.Err }
 
-// Link is one link. Peer, PeerEpoch and Dialled do not change.
+// Link is one link. Peer, PeerEpoch, Dialled and Guest do not change.
 type Link struct {
 	Peer      key.ID
 	PeerEpoch uint64
 	Dialled   bool   // by this side
+	Guest     bool   // the dialler is no member
 	Remote    string // address, for people
 
 	socket  *socket
@@ -127,7 +128,7 @@ type Link struct {
 func newLink(e established, s *socket, dialled bool, heartbeat time.Duration) (*Link, error) {
 	s.prove()
 	l := &Link{
-		Peer: e.peer, PeerEpoch: e.epoch, Dialled: dialled, Remote: s.remote.String(), socket: s,
+		Peer: e.peer, PeerEpoch: e.epoch, Dialled: dialled, Guest: e.guest, Remote: s.remote.String(), socket: s,
 		every: heartbeat, out: make(chan []byte, sendQueue), beats: make(chan []byte, 4), pongs: make(chan uint64, 1), streams: make(chan struct{}, MaxStreams),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}

@@ -242,7 +242,7 @@ func TestProofsCannotBeForwarded(t *testing.T) {
 		toVictim.Close()
 	})
 	running.Go(func() {
-		_, honestErr = honest.acceptHandshake(ctx, atHonest, allow)
+		_, honestErr = honest.acceptHandshake(ctx, atHonest, allow, alpn)
 		atHonest.Close()
 	})
 	running.Go(func() { // the thief ends TLS on both sides and passes the bytes on

@@ -19,7 +19,7 @@ import (
 // relayTLS is the middle of an attack: it ends the victim's TLS and begins one
 // with the honest server, both with the thief's key.
 func (id Identity) relayTLS(t *testing.T, ctx context.Context, victim, honest net.Conn) (in, out *tls.Conn) {
-	config, err := id.tls(func(key.ID) error { return nil })
+	config, err := id.tls(func(key.ID) error { return nil }, alpn)
 	if err != nil {
 		t.Error(err)
 	}
@@ -41,7 +41,7 @@ func (id Identity) relayTLS(t *testing.T, ctx context.Context, victim, honest ne
 
 // reflect is a false server: it returns the proof that it got.
 func (id Identity) reflect(t *testing.T, ctx context.Context, raw net.Conn) {
-	config, err := id.tls(func(key.ID) error { return nil })
+	config, err := id.tls(func(key.ID) error { return nil }, alpn)
 	if err != nil {
 		t.Error(err)
 		return
