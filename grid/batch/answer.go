@@ -83,7 +83,7 @@ func (r *round) recover() (err error) {
 		usage := Usage{}
 		if !kept.failed {
 			usage = usageOf(r.dialect, kept.body)
-			queues[r.index.entries[at].model].heard(task{}, http.StatusOK)
+			queues[r.index.entries[at].model].heard(&task{}, http.StatusOK)
 		}
 		r.count(kept.failed, usage)
 	})
@@ -154,15 +154,16 @@ func (r *round) feed(q *queue) {
 			return
 		}
 		size := int64(r.index.entries[t.entry].length)
-		if r.service.pool.enter(r.more, q.model, size, q.waiting) != nil {
+		at, err := r.service.pool.enter(r.more, q.model, size, q.waiting)
+		if err != nil {
 			q.putBack(t)
 			return
 		}
 		r.askers.Go(func() {
-			defer r.service.pool.leave(q.model, size)
+			defer r.service.pool.leave(at)
 			r.running.Add(1)
 			defer r.running.Add(-1)
-			if err := r.one(q, t); err != nil {
+			if err := r.one(q, t, at); err != nil {
 				q.putBack(t)
 				r.fail(err)
 			}
@@ -171,18 +172,18 @@ func (r *round) feed(q *queue) {
 }
 
 // one asks one line. The error makes going on impossible.
-func (r *round) one(q *queue, t task) error {
+func (r *round) one(q *queue, t task, at place) error {
 	request, err := readEntry(r.file, r.index.entries[t.entry])
 	if err != nil {
 		return fmt.Errorf("read the input: %w", err)
 	}
 	id := r.lineID(t.entry)
-	a := r.service.ask(r.asking, r.endpoint, id, request.Body)
+	a := r.service.ask(r.asking, r.endpoint, id, at.peer, request.Body)
 	if r.asking.Err() != nil && a.status != http.StatusOK {
 		q.putBack(t)
 		return nil
 	}
-	v := r.service.judge(&t, &a, q.heard(t, a.status))
+	v := r.service.judge(&t, &a, q.heard(&t, a.status))
 	if !v.done {
 		r.retries.Add(1)
 		if v.full {
@@ -193,7 +194,7 @@ func (r *round) one(q *queue, t task) error {
 		return nil
 	}
 	if a.status < 500 {
-		r.service.pool.succeeded(q.model)
+		r.service.pool.answered(at, a.peer)
 	}
 	return r.keep(q, resultOf(id, *request.CustomID, &a, r.service.Limits.Answer))
 }

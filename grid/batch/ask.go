@@ -8,14 +8,16 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"lobstah/grid"
 )
 
-// Headers of a line's request: what the router may judge it by.
+// Headers of a line's request, by which the router judges it, and of its answer.
 const (
-	TierHeader  = "X-Lobstah-Tier" // "batch"
-	tier        = "batch"
-	requestID   = "X-Request-Id"
-	idempotency = "Idempotency-Key"
+	preferHeader = "X-Lobstah-Prefer" // of a request: whom to ask first
+	peerHeader   = "X-Lobstah-Peer"   // of an answer: who gave it
+	requestID    = "X-Request-Id"
+	idempotency  = "Idempotency-Key"
 )
 
 // answer is what came back for one request.
@@ -23,13 +25,14 @@ type answer struct {
 	status     int
 	body       []byte
 	requestID  string
+	peer       string // who gave it, as far as it says
 	retryAfter time.Duration
 	tooLarge   bool
 }
 
 // ask sends one request through the handler, without a connection. The id is
 // the same each time a line is asked.
-func (s *Service) ask(ctx context.Context, path, id string, body []byte) answer {
+func (s *Service) ask(ctx context.Context, path, id, peer string, body []byte) answer {
 	r := &http.Request{
 		Method: http.MethodPost, URL: &url.URL{Scheme: "http", Host: "localhost", Path: path}, Host: "localhost",
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: path, RemoteAddr: "127.0.0.1:1",
@@ -40,7 +43,10 @@ func (s *Service) ask(ctx context.Context, path, id string, body []byte) answer 
 	}
 	r.Body = readCloser{bytes.NewReader(body)}
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(TierHeader, tier)
+	r.Header.Set(grid.TierHeader, string(grid.Batch))
+	if peer != "" {
+		r.Header.Set(preferHeader, peer)
+	}
 	r.Header.Set(requestID, id)
 	r.Header.Set(idempotency, id)
 	w := &recorder{header: http.Header{}, most: s.Limits.Answer}
@@ -84,7 +90,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 }
 
 func (w *recorder) answer(now time.Time) answer {
-	a := answer{status: w.status, body: w.body.Bytes(), requestID: w.header.Get(requestID), tooLarge: w.tooLarge}
+	a := answer{status: w.status, body: w.body.Bytes(), requestID: w.header.Get(requestID), peer: w.header.Get(peerHeader), tooLarge: w.tooLarge}
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}

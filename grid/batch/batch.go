@@ -47,10 +47,9 @@ type Config struct {
 	// Ask answers one request. Header goes along with each.
 	Ask    http.Handler
 	Header http.Header
-	// Room tells how many answers of a model the peers can give at once, less
-	// what keeps them busy for others; 0 when none can be asked now. The empty
-	// model is all of them. It is called often. Nil: 4.
-	Room func(model string) int
+	// Peers tells who can be asked for a model now. It is called often. Nil: Ask
+	// takes four requests at a time.
+	Peers func(model string) []Peer
 	// Owner tells whose files a request may see. Nil: everybody shares all.
 	Owner func(*http.Request) string
 
@@ -97,8 +96,8 @@ func (l Limits) withDefaults() Limits {
 
 func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
-	if c.Room == nil {
-		c.Room = func(string) int { return 4 }
+	if c.Peers == nil {
+		c.Peers = func(string) []Peer { return []Peer{{Slots: 4}} }
 	}
 	if c.Owner == nil {
 		c.Owner = func(*http.Request) string { return "" }
@@ -146,7 +145,7 @@ func Open(config Config) (*Service, error) {
 	if s.store, err = openStore(s.Dir, s.Limits); err != nil {
 		return nil, err
 	}
-	s.pool = newPool(s.Room, s.Limits.Flight, s.Now)
+	s.pool = newPool(s.Peers, s.Limits.Flight, s.Now)
 	for _, r := range s.store.unfinished() {
 		s.start(newJob(s, r))
 	}

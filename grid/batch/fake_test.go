@@ -138,7 +138,7 @@ func (b *bed) get(id string) Batch {
 // await polls until the batch has ended, or is at another stage that is wanted.
 func (b *bed) await(id string, wanted ...Status) Batch {
 	b.Helper()
-	for range 100_000 {
+	for i := range 10_000 {
 		got := b.get(id)
 		if got.Status.Ended() {
 			return got
@@ -148,7 +148,11 @@ func (b *bed) await(id string, wanted ...Status) Batch {
 				return got
 			}
 		}
-		time.Sleep(time.Second) // virtual
+		pause := time.Second // virtual
+		if i > 600 {
+			pause = time.Minute
+		}
+		time.Sleep(pause)
 	}
 	b.Fatalf("the batch does not end: %+v", b.get(id))
 	panic("unreachable")

@@ -35,7 +35,7 @@ type task struct {
 	entry  int32
 	tries  int       // that came to nothing
 	blamed int       // of these, while others succeeded
-	seen   int       // the queue's successes at the latest try
+	seen   int       // the queue's successes when it was taken first, or failed last
 	at     time.Time // not before
 }
 
@@ -73,9 +73,7 @@ func (q *queue) take() (t task, wait time.Duration, more bool) {
 	// While nobody is answered, what was never asked goes first, so that no line
 	// has to bear all the failures.
 	if len(q.again) > 0 && !q.again[0].at.After(now) && (!q.down || len(q.fresh) == 0) {
-		t = heap.Pop(&q.again).(task)
-		t.seen = q.successes
-		return t, 0, true
+		return heap.Pop(&q.again).(task), 0, true
 	}
 	if len(q.fresh) > 0 {
 		t = task{entry: q.fresh[0], seen: q.successes}
@@ -128,10 +126,11 @@ func (q *queue) settled() {
 }
 
 // heard takes note of an answer's status, and tells how the others fare.
-func (q *queue) heard(t task, status int) circumstances {
+func (q *queue) heard(t *task, status int) circumstances {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c := circumstances{others: q.successes > t.seen, ever: q.successes > 0}
+	t.seen = q.successes
 	now := q.now()
 	q.down = retriable(status)
 	switch {

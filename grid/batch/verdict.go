@@ -33,7 +33,7 @@ type verdict struct {
 
 // circumstances are how the others of a line's model fare.
 type circumstances struct {
-	others  bool          // some were answered since this line was taken
+	others  bool          // some were answered since this line was taken, or failed last
 	ever    bool          // some were answered in this batch
 	unknown time.Duration // for how long nobody has had the model
 }

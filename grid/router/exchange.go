@@ -80,7 +80,7 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 		bodyHash: sha256.Sum256(request.Body),
 		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
 	}
-	x.wish = wish{tier: tier, model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
+	x.wish = wish{tier: tier, prefer: preferred(r.Header), model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
 	x.client = newClient(w, d, x.streams, rt.Timeouts.KeepAlive)
 	defer x.client.close()
 	x.run(v)

@@ -109,7 +109,7 @@ func (g *guard) keyAllowed(h http.Header) bool {
 
 func allowPage(h http.Header, origin string) {
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
 	h.Set("Access-Control-Allow-Headers", "*, Authorization, Content-Type, X-Api-Key")
 	h.Set("Access-Control-Expose-Headers", "*")
 	h.Add("Vary", "Origin")

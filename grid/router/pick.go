@@ -25,6 +25,7 @@ type candidate struct {
 // wish is what a request asks of its peer.
 type wish struct {
 	tier     grid.Tier // empty: every peer is as good
+	prefer   key.ID    // whom the client wants; zero for nobody
 	model    string
 	digest   string  // a failover stays within it; empty for any
 	tried    []*peer // asked already
@@ -83,10 +84,10 @@ func (w *wish) window(list []candidate, offers []offer, now time.Time, last bool
 	}
 	for i := range offers {
 		o := offers[(start+i)%len(offers)]
-		if w.takes(o, now, last) && (len(list) < most || o.ID == w.familiar) {
+		if w.takes(o, now, last) && (len(list) < most || o.ID == w.familiar || o.ID == w.prefer) {
 			list = append(list, candidate{o, o.load(now, w.tier)})
 		}
-		if len(list) == most && w.familiar.IsZero() {
+		if len(list) == most && w.familiar.IsZero() && w.prefer.IsZero() {
 			break
 		}
 	}
@@ -109,11 +110,15 @@ func longestOut(list []candidate) []candidate {
 	return []candidate{oldest}
 }
 
-// choose takes the peer that knows the conversation while that costs no wait,
-// else the better of two by estimated wait.
+// choose takes the peer that the client wants, or the one that knows the
+// conversation while that costs no wait, else the better of two by estimated
+// wait.
 func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
 	if len(list) == 1 {
 		return list[0], "only"
+	}
+	if c, ok := wanted(list, w.prefer); ok {
+		return c, "wanted"
 	}
 	list = byTier(list, w.tier)
 	if c, ok := familiar(list, w.familiar); ok {

@@ -117,6 +117,7 @@ type Config struct {
 	Peers        Peers
 	RoundTripper func(grid.Peer) http.RoundTripper // called once for each peer
 	Ledger       Ledger                            // nil: no receipts are kept
+	Extra        map[string]http.Handler           // more pages, by pattern, behind the router's guard
 	Unsigned     bool                              // requests are not signed (the channel proves us)
 	Scorer       Scorer                            // nil: [LeastWait]
 
@@ -208,6 +209,9 @@ func (rt *Router) routes() *http.ServeMux {
 	for _, path := range openai.Paths() {
 		d := openai.DialectOf(path)
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { rt.infer(w, r, d) })
+	}
+	for pattern, handler := range rt.Extra {
+		mux.Handle(pattern, handler)
 	}
 	mux.HandleFunc("GET /v1/models", rt.models)
 	mux.HandleFunc("GET /v1/models/{id...}", rt.model)
