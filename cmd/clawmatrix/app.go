@@ -25,6 +25,11 @@ type commands struct {
 
 	Status statusCommand `cmd:"" group:"The mesh" help:"How this machine's node does."`
 
+	Handoff handoffCommand `cmd:"" group:"Agents" help:"Hand a task to an agent of any node and print its answer."`
+	Send    sendCommand    `cmd:"" group:"Agents" help:"Send a message to an agent of any node."`
+	Tasks   tasksCommand   `cmd:"" group:"Agents" help:"What was asked of agents, by this node and of it."`
+	Task    taskCommand    `cmd:"" group:"Agents" help:"Follow, answer or cancel a task."`
+
 	Stop    stopCommand    `cmd:"" group:"Run" help:"Stop this machine's node."`
 	ID      idCommand      `cmd:"" name:"id" group:"Run" help:"Print this node's name, key and six words."`
 	Version versionCommand `cmd:"" group:"Run" help:"Print the version."`

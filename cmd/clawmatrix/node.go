@@ -19,6 +19,7 @@ import (
 	"lobstah/internal/portowner"
 	"lobstah/key"
 	"lobstah/mesh"
+	"lobstah/mesh/agent"
 	"lobstah/mesh/config"
 	"lobstah/mesh/link"
 	"lobstah/mesh/member"
@@ -34,6 +35,9 @@ type node struct {
 	lock   *home.Lock
 	mesh   *mesh.Node
 	state  *state
+
+	desk     *agent.Desk     // takes tasks for this node's agents
+	exchange *agent.Exchange // hands tasks to agents of all nodes
 
 	onPort   *http.ServeMux // port 19000: anybody
 	onMesh   *http.ServeMux // other members; mesh.Caller tells whose key
@@ -64,7 +68,7 @@ func (n *node) mount() {
 
 	// /v1/...               models of this node           (models)
 	// /mesh/v1/tools/...    tools of this node            (tool)
-	// /mesh/v1/agents/...   agents of this node           (agent)
+	// agent.Path            agents of this node           (openAgents)
 	n.onMesh.HandleFunc("GET /mesh/v1/hello", n.hello)
 
 	// /v1/...               models of all nodes           (models)
@@ -121,6 +125,9 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.mount()
+	if err := n.openAgents(ctx); err != nil {
+		return err
+	}
 	return n.listen()
 }
 

@@ -32,6 +32,7 @@ type DeskConfig struct {
 	Seats []Seat
 	Who   func(*http.Request) (Caller, error) // who sent a request of the mesh
 
+	Self    key.ID        // of this node, whose own tasks need no marks
 	Waiting int           // tasks that may wait for one agent; zero means 16
 	Kept    int           // finished tasks that are remembered; zero means 1,000
 	Keep    time.Duration // for how long; zero means a week

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"lobstah/key"
 )
 
 func TestHandoff(t *testing.T) {
@@ -344,6 +346,22 @@ func TestWhatIsRefused(t *testing.T) {
 		if r := put(t, m, asking, http.MethodPut, "tasks/../../etc", nil); r.StatusCode < 300 {
 			t.Errorf("a path for an identifier: %s", r.Status)
 		}
+	})
+}
+
+// What comes from elsewhere is marked, and what this node asks itself is not.
+func TestOnlyForeignTextIsMarked(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		echo := backend(func(_ context.Context, w Work) (string, error) { return w.Prompt, nil })
+		desk := startDesk(t, m, t.TempDir(), echo, func(c *DeskConfig) { c.Self = key.ID{8} })
+		defer desk.stop()
+		out := startOutbox(t, m, t.TempDir())
+		defer out.stop()
+		task := mustAsk(t, out, "work")
+		mustEnd(t, out, task.ID, Done, Prompt(Task{ID: task.ID, Node: asking, NodeName: "asker", Brief: brief("work")}))
+		m.from = key.ID{8}
+		task = mustAsk(t, out, "work")
+		mustEnd(t, out, task.ID, Done, "work")
 	})
 }
 

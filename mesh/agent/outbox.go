@@ -166,26 +166,40 @@ func (o *Outbox) nudge() {
 // Wait follows a task until it ends or its agent asks something. Each is called
 // from this goroutine with what the agent said since; it may be nil.
 func (o *Outbox) Wait(ctx context.Context, id string, each func(text string)) (Task, error) {
-	at := 0
-	for {
-		t, text, changed, err := o.look(id, &at)
+	for at := 0; ; {
+		t, text, next, err := o.Next(ctx, id, at)
 		if err != nil {
 			return t, err
 		}
-		if text != "" && each != nil {
+		if at = next; text != "" && each != nil {
 			each(text)
 		}
-		if t.State.Final() || t.State == InputRequired {
+		switch {
+		case t.State.Final() || t.State == InputRequired:
 			return t, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		case ctx.Err() != nil:
 			return t, fmt.Errorf("waiting for the task %s: %w", id, ctx.Err())
 		}
 	}
 }
 
+// Next waits until the agent has said more than its first at bytes, the task
+// ends, asks something, or ctx ends, and returns the task as it is then, the new
+// text and where the next one begins.
+func (o *Outbox) Next(ctx context.Context, id string, at int) (t Task, text string, next int, err error) {
+	for {
+		t, text, changed, err := o.look(id, &at)
+		if err != nil || text != "" || t.State.Final() || t.State == InputRequired || ctx.Err() != nil {
+			return t, text, at, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look returns a task and what was said after a place, which it moves to the end.
 func (o *Outbox) look(id string, at *int) (t Task, text string, changed <-chan struct{}, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -38,7 +39,14 @@ func (d *Desk) begin(e *entry, s *seat, cancel context.CancelCauseFunc) (Work, b
 	e.cancel = cancel
 	e.task.State = Working
 	d.change(e)
-	return Work{Task: e.task, Prompt: Prompt(e.task)}, true
+	return Work{Task: e.task, Prompt: d.prompt(e.task)}, true
+}
+
+func (d *Desk) prompt(t Task) string {
+	if t.Node != d.cfg.Self {
+		return Prompt(t)
+	}
+	return strings.TrimSuffix(t.Brief.Text+"\n\n"+t.Brief.Context, "\n\n")
 }
 
 func (d *Desk) left(s *seat) {

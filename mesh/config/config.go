@@ -48,6 +48,7 @@ type Config struct {
 	Tags       []string  `json:"tags,omitempty"`
 	ProxyPort  int       `json:"proxyPort,omitempty"`
 	ToolProxy  ToolProxy `json:"toolProxy,omitempty"`
+	Gateway    Gateway   `json:"gateway,omitempty"`
 }
 
 // Secrets are the secrets of the mesh, the newest first. The file has one text
@@ -80,11 +81,26 @@ func (p Peer) ID() key.ID {
 	return id
 }
 
-// An Agent is one that this node offers.
+// An Agent is one that this node offers. What works at its tasks is a command,
+// an A2A agent, or else an agent of the OpenClaw gateway on this machine.
 type Agent struct {
 	ID          string   `json:"id"`
 	Description string   `json:"description,omitempty"`
 	Tags        []string `json:"tags,omitempty"`
+
+	Accept   []string `json:"accept,omitempty"`   // nodes whose tasks it takes, by name or key; "*" for all that are trusted
+	Command  []string `json:"command,omitempty"`  // a program that reads the task and prints the answer
+	Dir      string   `json:"dir,omitempty"`      // where it runs
+	A2A      string   `json:"a2a,omitempty"`      // URL of an A2A agent
+	OpenClaw string   `json:"openclaw,omitempty"` // the agent's name at the gateway, when it is not ID
+	AtOnce   int      `json:"atOnce,omitempty"`   // tasks at a time; 1 by default
+	Idle     int      `json:"idle,omitempty"`     // seconds without a sign of life before a task fails; 600 by default
+}
+
+// A Gateway is the OpenClaw gateway of this machine.
+type Gateway struct {
+	URL       string `json:"url,omitempty"`       // ws://127.0.0.1:18789 by default
+	TokenFile string `json:"tokenFile,omitempty"` // without it the token is OPENCLAW_GATEWAY_TOKEN
 }
 
 // A Model is one that this node shares. Provider is an engine, a provider of the

@@ -43,7 +43,7 @@ func (d *Draft) Text() []byte {
 	}
 	line("")
 	line("# What this node offers to the others:")
-	line("agents: []   # - {id: coder, description: Writes code, tags: [coding]}")
+	line("agents: []   # - {id: coder, description: Writes code, tags: [coding], accept: [laptop], command: [claude, -p]}")
 	line("models: []   # - {id: qwen3:4b, provider: ollama}")
 	line("tags: []")
 	line("toolProxy:\n  enabled: false   # others run no tools here")

@@ -181,7 +181,7 @@ func (k *checker) check(c *Config) error {
 	if err := offer.Check(); err != nil {
 		return k.fault("$.agents", "agents, models or tags: %w", err)
 	}
-	return errors.Join(k.checkPeers(c), k.checkRest(c))
+	return errors.Join(k.checkPeers(c), k.checkAgents(c), k.checkRest(c))
 }
 
 func (k *checker) checkPeers(c *Config) error {
@@ -204,6 +204,31 @@ func (k *checker) checkPeers(c *Config) error {
 			return k.fault(at("url"), "%s stands twice", p.URL)
 		}
 		seen[p.URL] = true
+	}
+	return nil
+}
+
+func (k *checker) checkAgents(c *Config) error {
+	seen := map[string]bool{}
+	for i, a := range c.Agents {
+		at := func(field string) string { return fmt.Sprintf("$.agents[%d].%s", i, field) }
+		works := 0
+		for _, set := range []bool{len(a.Command) > 0, a.A2A != "", a.OpenClaw != ""} {
+			if set {
+				works++
+			}
+		}
+		switch {
+		case seen[a.ID]:
+			return k.fault(at("id"), "the agent %q stands twice", a.ID)
+		case works > 1:
+			return k.fault(at("id"), "the agent %q: only one of command, a2a and openclaw can work at its tasks", a.ID)
+		case a.A2A != "" && !strings.HasPrefix(a.A2A, "https://") && !strings.HasPrefix(a.A2A, "http://"):
+			return k.fault(at("a2a"), "a2a: want the http or https URL of the agent or of its card")
+		case a.AtOnce < 0 || a.Idle < 0:
+			return k.fault(at("id"), "the agent %q: atOnce and idle are numbers from 1", a.ID)
+		}
+		seen[a.ID] = true
 	}
 	return nil
 }
