@@ -29,19 +29,6 @@ func TestOfferedAddress(t *testing.T) {
 	}
 }
 
-func TestRank(t *testing.T) {
-	t.Parallel()
-	order := []struct{ address, name string }{
-		{"192.168.1.7", "eth0"}, {"100.100.1.1", "tailscale0"}, {"198.51.100.7", "eth0"}, {"fd00::7", "eth0"}, {"2001:db8::7", "eth0"}, {"172.17.0.1", "docker0"},
-	}
-	for i := range order[1:] {
-		a, b := order[i], order[i+1]
-		if rank(netip.MustParseAddr(a.address), a.name) >= rank(netip.MustParseAddr(b.address), b.name) {
-			t.Errorf("%v does not come before %v", a, b)
-		}
-	}
-}
-
 func TestReachable(t *testing.T) {
 	t.Parallel()
 	if got := reachable("192.168.1.5"); !slices.Equal(got, []string{"192.168.1.5"}) {

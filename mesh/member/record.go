@@ -204,6 +204,9 @@ func tags(list []string) error {
 	return words(maxWord, list...)
 }
 
+// ValidName reports whether a node may bear a name.
+func ValidName(name string) bool { return words(MaxName, name) == nil }
+
 // words refuses names that are empty, long, or could deceive a terminal.
 func words(limit int, list ...string) error {
 	for _, w := range list {
