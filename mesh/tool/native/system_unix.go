@@ -1,0 +1,26 @@
+//go:build unix
+
+package native
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// openFlags keep a read from waiting for whoever writes to a named pipe.
+const openFlags = syscall.O_NONBLOCK
+
+func shell(line string, _ []string) []string { return []string{"/bin/sh", "-c", line} }
+
+// pathOf names an open folder so that a process that starts there cannot be led
+// elsewhere by a change of the path. Only Linux has such names; elsewhere a
+// caller who may both run commands and replace folders could win a race, and gains
+// a working folder by it that its commands could name anyway.
+func pathOf(file *os.File, name string) string {
+	if runtime.GOOS == "linux" {
+		return fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	}
+	return name
+}

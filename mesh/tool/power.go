@@ -1,0 +1,121 @@
+package tool
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"lobstah/key"
+)
+
+// These run what they are told to, so whoever may pass them arguments may do
+// anything that this user can.
+var interpreters = []string{
+	"ash", "awk", "bash", "bun", "busybox", "cargo", "cmd", "dash", "deno", "docker", "doas", "ed", "emacs", "env", "expect",
+	"find", "fish", "gawk", "gdb", "git", "go", "ksh", "make", "mawk", "nc", "node", "nohup", "npm", "npx", "osascript",
+	"perl", "php", "pip", "podman", "powershell", "pwsh", "python", "python3", "rsync", "ruby", "scp", "screen", "sed",
+	"sh", "socat", "ssh", "su", "sudo", "systemd-run", "tar", "tclsh", "tmux", "vi", "vim", "wsl", "xargs", "zsh",
+}
+
+// Tools of agent gateways that run commands or change what runs.
+var powerful = []string{"process", "shell", "spawn", "terminal", "apply_patch", "gateway", "nodes", "plugins", "cron", "automations", "computer", "browser", "sessions_spawn", "openclaw"}
+
+// FullPower lists what in a configuration gives somebody everything that the
+// user of this process can do, one sentence each, for the owner to read at the
+// start. It lists what is known to; a tool of an MCP server may be as powerful.
+func (p *Policy) FullPower() []string {
+	if !p.cfg.Enabled {
+		return nil
+	}
+	if p.cfg.Callers == nil {
+		who := "every member of the mesh"
+		if p.place.Verified {
+			who = "every verified node"
+		}
+		return p.powers(who, p.cfg.Allow, nil)
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
+		rule := p.rules[name]
+		out = append(out, p.powers(name, rule.Allow, &rule)...)
+	}
+	return out
+}
+
+func (p *Policy) powers(who string, allow []string, rule *Rule) []string {
+	usable := func(tool string) bool {
+		return covers(allow, tool) && p.allows(tool) && !covers(p.cfg.Deny, tool)
+	}
+	var out []string
+	if usable(Exec) {
+		out = append(out, p.execPowers(who, rule)...)
+	}
+	for _, tool := range powerful {
+		if p.cfg.Gateway.URL != "" && usable(tool) {
+			out = append(out, fmt.Sprintf("%s may use the gateway's %s, which is full power over this user", who, tool))
+		}
+	}
+	return out
+}
+
+func (p *Policy) execPowers(who string, rule *Rule) []string {
+	if p.anyCommand(rule) {
+		return []string{who + " may run any command (exec without a list of commands): that is full power over this user"}
+	}
+	commands := p.cfg.Commands
+	if rule != nil && (commands == nil || slices.ContainsFunc(commands, Pattern.anything)) {
+		commands = rule.Commands
+	}
+	var out []string
+	for _, c := range commands {
+		open := slices.ContainsFunc(c[1:], func(word string) bool { return strings.Contains(word, "*") })
+		if open && slices.Contains(interpreters, programName(c[0])) {
+			out = append(out, fmt.Sprintf("%s may run %q, which can run anything: that is full power over this user", who, strings.Join(c, " ")))
+		}
+	}
+	return out
+}
+
+func programName(program string) string {
+	return strings.TrimSuffix(strings.ToLower(path.Base(strings.ReplaceAll(program, `\`, "/"))), ".exe")
+}
+
+// Notes says what in a configuration does not do what its writer may expect: the
+// original's meaning of an empty list, callers whose names are not pinned, folders
+// of callers outside of the node's.
+func (p *Policy) Notes() []string {
+	if !p.cfg.Enabled {
+		return nil
+	}
+	var out []string
+	if len(p.cfg.Allow) == 0 && !p.byCaller() {
+		out = append(out, `toolProxy.allow is empty and so allows nothing; the line that restores the original's meaning is "allow": ["*"]`)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
+		if _, err := key.ParseID(name); err == nil {
+			continue
+		}
+		if p.place.Pin == nil {
+			out = append(out, fmt.Sprintf("toolProxy.callers.%s matches nobody: the name is not pinned to a key", name))
+		} else if _, ok := p.place.Pin(name); !ok {
+			out = append(out, fmt.Sprintf("toolProxy.callers.%s matches nobody: the name is not pinned to a key; run clawmatrix verify %s, or write its key", name, name))
+		}
+	}
+	return append(out, p.pathNotes()...)
+}
+
+func (p *Policy) pathNotes() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
+		rule := p.rules[name]
+		if kept := p.granted(&rule); len(kept) < len(rule.Paths) {
+			out = append(out, fmt.Sprintf("toolProxy.callers.%s.paths: those outside of toolProxy.paths grant nothing", name))
+		}
+		if covers(rule.Allow, Exec) && len(rule.Commands) == 0 {
+			out = append(out, fmt.Sprintf("toolProxy.callers.%s may use exec but no command: name them in commands", name))
+		}
+	}
+	return out
+}
