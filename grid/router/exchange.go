@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lobstah/grid"
+	"lobstah/key"
 	"lobstah/openai"
 )
 
@@ -39,7 +40,8 @@ type exchange struct {
 	streams  bool
 	bodyHash [32]byte
 	wish     wish
-	anyOther bool // a failover may change the digest
+	only     key.ID // the peer that the client insists on; zero for none
+	anyOther bool   // a failover may change the digest
 	client   *client
 	failures []failure
 	denied   bool // the retry budget ended the search
@@ -70,12 +72,13 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 		rt.refuse(w, r, e)
 		return
 	}
+	request, only := v.pin(request)
 	id := requestID(r)
 	w.Header()[RequestHeader] = []string{id}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), rt.Timeouts.Total, errTotal)
 	defer cancel()
 	x := &exchange{
-		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, dialect: d, request: request,
+		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, dialect: d, request: request, only: only,
 		streams:  request.Stream && d != openai.Embeddings && d != openai.CountTokens,
 		bodyHash: sha256.Sum256(request.Body),
 		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
@@ -83,7 +86,7 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 	x.wish = wish{tier: tier, prefer: preferred(r.Header), model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
 	x.client = newClient(w, d, x.streams, rt.Timeouts.KeepAlive)
 	defer x.client.close()
-	x.run(v)
+	x.run(v.only(only))
 }
 
 // refuse answers and logs a request that is not even tried. Its own words stay
@@ -103,7 +106,7 @@ func (x *exchange) run(v *view) {
 	rt.budget.earn()
 	if len(v.serving(x.wish.model)) == 0 {
 		v.awaitFirstPolls(x.ctx)
-		v = rt.roster.sync(rt.Peers.List())
+		v = rt.roster.sync(rt.Peers.List()).only(x.only)
 	}
 	for len(x.wish.tried) < rt.MaxAttempts && x.ctx.Err() == nil {
 		c, ok := rt.pick(v, &x.wish)
