@@ -10,12 +10,18 @@ import (
 // reports whether signing again may help, which is tried once: the clock may
 // differ, or the worker may have started since.
 func (a *attempt) learnClock(h http.Header) bool {
-	ms, err := strconv.ParseInt(h.Get("X-Lobstah-Time"), 10, 64)
-	if err != nil || a.proof == "" || a.resigned {
+	at, ok := clockOf(h)
+	if !ok || a.proof == "" || a.resigned {
 		return false
 	}
-	a.resigned = a.setClock(time.UnixMilli(ms), a.rt.Now())
+	a.resigned = a.setClock(at, a.rt.Now())
 	return a.resigned
+}
+
+// clockOf is the time that a refusal tells.
+func clockOf(h http.Header) (time.Time, bool) {
+	ms, err := strconv.ParseInt(h.Get("X-Lobstah-Time"), 10, 64)
+	return time.UnixMilli(ms), err == nil
 }
 
 // setClock notes how far a peer's clock is from ours, since it judges our

@@ -94,12 +94,16 @@ func hostname(hostport string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
-func (g *guard) keyAllowed(h http.Header) bool {
-	given := h.Get("X-Api-Key") // Anthropic's clients
+// shownKey is the API key that a request shows.
+func shownKey(h http.Header) string {
 	if bearer, ok := strings.CutPrefix(h.Get("Authorization"), "Bearer "); ok {
-		given = bearer
+		return bearer
 	}
-	sum := sha256.Sum256([]byte(given))
+	return h.Get("X-Api-Key") // Anthropic's clients
+}
+
+func (g *guard) keyAllowed(h http.Header) bool {
+	sum := sha256.Sum256([]byte(shownKey(h)))
 	found := 0
 	for _, k := range g.keys {
 		found |= subtle.ConstantTimeCompare(sum[:], k[:])

@@ -97,7 +97,7 @@ func (rt *Router) pollPeer(ctx context.Context, p *peer, slots chan struct{}) {
 
 // poll asks once and publishes what changed.
 func (rt *Router) poll(ctx context.Context, p *peer) error {
-	ours := p.running.Load()
+	ours, jobs := p.running.Load(), p.placed.Load()
 	capacity, err := rt.capacity(ctx, p)
 	if !errors.Is(err, context.DeadlineExceeded) || p.running.Load() == 0 {
 		p.health.polled(err) // a peer that is slow to tell while it works for us is not dead
@@ -106,7 +106,7 @@ func (rt *Router) poll(ctx context.Context, p *peer) error {
 		if capacity.Now > 0 {
 			p.setClock(time.UnixMilli(capacity.Now), rt.Now())
 		}
-		next := &facts{Capacity: *capacity, models: capacity.Facts(), told: len(capacity.ModelFacts) > 0, ours: ours}
+		next := &facts{Capacity: *capacity, models: capacity.Facts(), told: len(capacity.ModelFacts) > 0, ours: ours, jobs: jobs}
 		before := p.facts.Swap(next)
 		if before == nil || before.Tier != next.Tier || !reflect.DeepEqual(before.models, next.models) {
 			rt.roster.learn()

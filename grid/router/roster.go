@@ -23,6 +23,7 @@ type peer struct {
 	health  health
 	facts   atomic.Pointer[facts] // nil until a poll succeeded
 	running atomic.Int64          // our requests that it works on
+	placed  atomic.Int64          // our jobs that it has
 	pace    pace
 	bound   bound
 	skew    atomic.Int64  // nanoseconds by which its clock is ahead of ours, as it told
@@ -38,6 +39,7 @@ type facts struct {
 	models []grid.Model
 	told   bool  // models hold more than names
 	ours   int64 // our requests among its running and queued ones
+	jobs   int64 // our jobs among those that it has queued
 }
 
 // offer is a peer and the model by which it serves a request.
@@ -193,7 +195,8 @@ func (o offer) load(now time.Time, tier grid.Tier) Load {
 	if f := o.facts.Load(); f != nil {
 		l.Others = max(0, int64(f.Running)+int64(f.QueueDepth)-f.ours)
 		if tier == grid.Batch || tier == grid.BestEffort {
-			l.Others += int64(f.JobCounts.Queued)
+			l.Running += o.placed.Load()
+			l.Others += max(0, int64(f.JobCounts.Queued)-f.jobs)
 		}
 		l.Slots = max(1, int64(f.Concurrency))
 		l.Cold = f.told && !o.model.Loaded && !o.model.Demo

@@ -129,6 +129,7 @@ type Config struct {
 	MaxBody     int64 // of a request; 64 MiB
 	MaxAnswer   int64 // of a whole answer; 64 MiB
 	MaxAttempts int   // peers tried for one request; 8
+	MaxPlaced   int   // jobs that are at peers at a time; 64
 	AnyDigest   bool  // a failover may go to other weights of the same name
 
 	Logger *slog.Logger     // nil: none
@@ -154,6 +155,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = 8
 	}
+	if c.MaxPlaced == 0 {
+		c.MaxPlaced = 64
+	}
 	if c.Scorer == nil {
 		c.Scorer = LeastWait{}
 	}
@@ -178,6 +182,7 @@ type Router struct {
 	settler  *settler
 	pending  pending
 	counts   counters
+	places   chan struct{} // jobs that are at peers, at most MaxPlaced
 
 	mu       sync.Mutex
 	inFlight int           // guarded by mu
@@ -200,6 +205,7 @@ func New(config Config) (*Router, error) {
 	rt.affinity = newAffinity()
 	rt.settler = newSettler(rt)
 	rt.idle = make(chan struct{})
+	rt.places = make(chan struct{}, rt.MaxPlaced)
 	rt.mux = rt.routes()
 	return rt, nil
 }

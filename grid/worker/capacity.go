@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -19,6 +20,10 @@ func (w *Worker) capacity(r *http.Request) (*grid.Capacity, *openai.Error) {
 		return nil, fault
 	}
 	running, waiting := w.queue.load()
+	counts, fault := w.jobCounts(r.Context())
+	if fault != nil {
+		return nil, fault
+	}
 	names := make([]string, len(models)) // never null
 	for i, m := range models {
 		names[i] = m.ID
@@ -29,6 +34,7 @@ func (w *Worker) capacity(r *http.Request) (*grid.Capacity, *openai.Error) {
 		Tier:        w.config.Tier,
 		Concurrency: w.config.Concurrency,
 		QueueDepth:  waiting,
+		JobCounts:   counts,
 		Running:     running,
 		MaxQueue:    w.config.MaxQueue,
 		ModelFacts:  models,
@@ -36,6 +42,18 @@ func (w *Worker) capacity(r *http.Request) (*grid.Capacity, *openai.Error) {
 		Version:     w.config.Version,
 		Now:         w.config.Now().UnixMilli(),
 	}, nil
+}
+
+func (w *Worker) jobCounts(ctx context.Context) (counts grid.JobCounts, fault *openai.Error) {
+	if w.config.JobCounts == nil {
+		return counts, nil
+	}
+	counts, err := w.config.JobCounts(ctx)
+	if err != nil {
+		w.config.Logger.Error("cannot count jobs", "err", err)
+		fault = ledgerFault()
+	}
+	return counts, fault
 }
 
 // health says why the worker takes nothing new, nil when it does.

@@ -33,7 +33,7 @@ var passedHeaders = []string{"Anthropic-Version", "Anthropic-Beta", "Openai-Beta
 
 // prepareCall makes the engine's call: the body's own bytes, but that the model
 // goes by its name, and usage is always asked for in streams.
-func (j *job) prepareCall(r *http.Request) {
+func (j *job) prepareCall(from http.Header) {
 	q := *j.request
 	if name, digest := grid.SplitModel(q.Model); digest != "" && j.model.ID != q.Model {
 		q.Body = q.With("model", quote(name))
@@ -48,7 +48,7 @@ func (j *job) prepareCall(r *http.Request) {
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	for _, name := range passedHeaders {
-		if v := r.Header.Values(name); len(v) > 0 {
+		if v := from.Values(name); len(v) > 0 {
 			header[name] = v
 		}
 	}

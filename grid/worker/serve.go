@@ -104,20 +104,25 @@ func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dia
 	}
 	defer w.requests.Done()
 	defer j.dropBody()
-	if fault := j.prepare(rw, r); fault != nil {
+	fault := j.read(rw, r, grid.Interactive)
+	if fault == nil {
+		fault = j.prepare(r.Context(), r.Header)
+	}
+	if fault != nil {
 		j.fail(fault)
 		return
 	}
 	j.enqueue(r)
 }
 
-// prepare does everything that comes before the queue.
-func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Error) {
+// read takes a request in and proves whose it is; tier is what it is unless it
+// says otherwise.
+func (j *job) read(rw http.ResponseWriter, r *http.Request, tier grid.Tier) (fault *openai.Error) {
 	w := j.w
 	if j.claim, fault = w.claim(r); fault != nil {
 		return fault
 	}
-	if j.tier, fault = tierOf(r, grid.Interactive); fault != nil {
+	if j.tier, fault = tierOf(r, tier); fault != nil {
 		return fault
 	}
 	from, fault := w.admit(j.claim)
@@ -136,17 +141,23 @@ func (j *job) prepare(rw http.ResponseWriter, r *http.Request) (fault *openai.Er
 		return fault
 	}
 	j.from = from // proved only now
+	return nil
+}
+
+// prepare does the rest of what comes before the queue.
+func (j *job) prepare(ctx context.Context, header http.Header) (fault *openai.Error) {
+	w := j.w
 	if fault = w.health(); fault != nil {
 		return fault
 	}
-	if j.model, fault = w.facts.find(r.Context(), j.request.Model); fault != nil {
+	if j.model, fault = w.facts.find(ctx, j.request.Model); fault != nil {
 		return fault
 	}
 	if fault = w.permit(j.claim, j.from, j.model); fault != nil {
 		return fault
 	}
-	j.prepareCall(r)
-	return w.credit(r.Context(), j.from)
+	j.prepareCall(header)
+	return w.credit(ctx, j.from)
 }
 
 // tierOf is what a request says it is.

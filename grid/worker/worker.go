@@ -37,9 +37,12 @@ type Config struct {
 	AnswerTimeout time.Duration // a whole answer may take; 0 means 30 minutes
 	WriteTimeout  time.Duration // a client may take no bytes; 0 means 30 seconds
 
-	Version string           // of the program, for GET /capacity
-	Logger  *slog.Logger     // nil means slog.Default
-	Now     func() time.Time // nil means time.Now
+	// JobCounts tells how many jobs are kept for later, for GET /capacity; nil
+	// means that there are none.
+	JobCounts func(context.Context) (grid.JobCounts, error)
+	Version   string           // of the program, for GET /capacity
+	Logger    *slog.Logger     // nil means slog.Default
+	Now       func() time.Time // nil means time.Now
 }
 
 func (c *Config) setDefaults() {

@@ -39,6 +39,9 @@ func (l *Ledger) Reading() *sql.DB { return l.read }
 // alter hands over an item and waits for its end, even beyond ctx: the change
 // uses what belongs to the caller.
 func (l *Ledger) alter(ctx context.Context, it item) error {
+	if ctx.Err() != nil {
+		return l.explain("write to", context.Cause(ctx))
+	}
 	reply, err := l.send(ctx, request{items: []item{it}})
 	if err != nil {
 		return err

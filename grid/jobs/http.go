@@ -1,0 +1,441 @@
+package jobs
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"lobstah/grid"
+	"lobstah/key"
+	"lobstah/openai"
+)
+
+// Path is where a [Service] is mounted, with everything below it.
+const Path = "/v1/jobs"
+
+// IdempotencyHeader makes a submission that is repeated the same job.
+const IdempotencyHeader = "Idempotency-Key"
+
+const (
+	maxKey       = 255
+	maxPairs     = 16 // of metadata, as OpenAI has it
+	maxName      = 64
+	maxValue     = 512
+	maxWait      = time.Minute
+	defaultPage  = 20
+	maxPage      = 100
+	cancelWait   = 10 * time.Second // for who has the job to end it
+	writeTimeout = time.Minute
+)
+
+// Before returns a handler that serves jobs here and everything else by next.
+func (s *Service) Before(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == Path || strings.HasPrefix(r.URL.Path, Path+"/") {
+			s.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ServeHTTP answers POST and GET /v1/jobs, and GET and DELETE /v1/jobs/ID.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, one := strings.CutPrefix(r.URL.Path, Path+"/")
+	serve, allowed := s.submit, "GET, POST"
+	switch {
+	case one && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		serve = s.show
+	case one && r.Method == http.MethodDelete:
+		serve = s.cancel
+	case one:
+		serve, allowed = nil, "DELETE, GET"
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		serve = s.index
+	case r.Method != http.MethodPost:
+		serve = nil
+	}
+	var fault *openai.Error
+	if serve == nil {
+		w.Header().Set("Allow", allowed)
+		fault = &openai.Error{
+			Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed",
+			Message: fmt.Sprintf("%.20s is not answered here; %s is", r.Method, allowed),
+		}
+	} else {
+		fault = serve(w, r, id)
+	}
+	if fault != nil {
+		s.fail(w, r, fault)
+	}
+}
+
+// submit keeps a job.
+func (s *Service) submit(w http.ResponseWriter, r *http.Request, _ string) *openai.Error {
+	order, refusal := s.Backend.Receive(w, r)
+	if order == nil {
+		return refusal
+	}
+	once, fault := s.onceOf(r, order)
+	if fault == nil {
+		fault = checkOrder(order, s.MaxBody)
+	}
+	if fault != nil {
+		return fault
+	}
+	now := s.Now()
+	j := &Job{Order: *order, State: State{Status: Queued, Created: now, Due: now, Expires: now.Add(s.Lives.Open)}}
+	kept, again, err := s.store.submit(r.Context(), j, once, refusal != nil, s.Quota)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return refusal
+	case err != nil:
+		return s.explain(r.Context(), err)
+	}
+	if again {
+		w.Header().Set("X-Lobstah-Repeated", "true")
+	} else {
+		s.nudge()
+	}
+	s.answer(w, http.StatusAccepted, grid.Job{
+		ID: kept.ID, Status: kept.Shown().String(), CreatedAt: milli(kept.Created), Metadata: kept.Metadata,
+	})
+	return nil
+}
+
+// onceOf is what a submission is known again by. Its owner is part of it, so
+// nobody finds another's job by guessing keys; nobody in particular has none.
+func (s *Service) onceOf(r *http.Request, o *grid.Order) ([]byte, *openai.Error) {
+	text := r.Header.Get(IdempotencyHeader)
+	switch {
+	case text == "":
+		return nil, nil
+	case len(text) > maxKey:
+		return nil, invalid(IdempotencyHeader, "longer than %d bytes", maxKey)
+	case o.Owner == "":
+		return nil, invalid(IdempotencyHeader, "the request is not signed, so the key could be anybody's; sign it, or leave the key out")
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "lobstah-job-v1\n%d\n%s\n%s", s.Side, o.Owner, text))
+	return sum[:], nil
+}
+
+// checkOrder refuses what is not kept.
+func checkOrder(o *grid.Order, maxBody int) *openai.Error {
+	if len(o.Body) > maxBody {
+		return &openai.Error{
+			Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "request_too_large",
+			Message: fmt.Sprintf("the job is larger than the %d bytes that are kept of one", maxBody),
+		}
+	}
+	if len(o.Metadata) > maxPairs {
+		return invalid("metadata", "more than %d members", maxPairs)
+	}
+	for name, value := range o.Metadata {
+		if len(name) > maxName || len(value) > maxValue {
+			return invalid("metadata", "%.80q: a name has at most %d bytes, a value %d", name, maxName, maxValue)
+		}
+	}
+	return nil
+}
+
+func invalid(param, format string, args ...any) *openai.Error {
+	return &openai.Error{
+		Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: param + ": " + fmt.Sprintf(format, args...),
+	}
+}
+
+// lookUp returns a job if who asks may know of it.
+func (s *Service) lookUp(ctx context.Context, asker grid.Asker, id string) (*Job, *openai.Error) {
+	if len(id) > maxName {
+		return nil, notFound()
+	}
+	j, err := s.store.find(ctx, id)
+	switch {
+	case errors.Is(err, ErrUnknown) || err == nil && !mayKnow(asker, j.Owner):
+		return nil, notFound()
+	case err != nil:
+		return nil, s.explain(ctx, err)
+	}
+	return j, nil
+}
+
+// mayKnow reports whether somebody who has the id may know of a job. The id is
+// enough for jobs whose submitter proved nothing, and only to those who prove
+// nothing either.
+func mayKnow(a grid.Asker, owner string) bool {
+	if a.Owner != "" && a.Owner == owner {
+		return true
+	}
+	_, err := key.ParseID(owner)
+	return a.Bearer && err != nil
+}
+
+// show tells how a job stands. ?wait=SECONDS holds the answer back until that
+// changes, at most a minute.
+func (s *Service) show(w http.ResponseWriter, r *http.Request, id string) *openai.Error {
+	wait, fault := waitOf(r)
+	if fault != nil {
+		return fault
+	}
+	asker, fault := s.Backend.Identify(r)
+	if fault != nil {
+		return fault
+	}
+	var first Status
+	j, fault := s.await(r.Context(), asker, id, wait, func(j *Job) bool {
+		if first == 0 {
+			first = j.Shown()
+		}
+		return j.Status.Ended() || j.Shown() != first
+	})
+	if fault != nil {
+		return fault
+	}
+	record := s.record(j)
+	if j.Status == Queued && j.Started.IsZero() {
+		if n, err := s.store.ahead(r.Context(), j, s.order); err == nil {
+			record.Position = n + 1
+		}
+	}
+	s.answer(w, http.StatusOK, record)
+	if _, err := j.Take(s.Now(), s.Lives); err == nil {
+		_, err := s.store.change(context.WithoutCancel(r.Context()), j.Seq, func(st State) (State, error) { return st.Take(s.Now(), s.Lives) })
+		if err != nil && !errors.Is(err, ErrNotReady) {
+			s.Logger.Error("cannot note that a job was fetched", "err", err)
+		}
+	}
+	return nil
+}
+
+// await returns a job once it is as it should be, or as it is when the time is
+// over or ctx ends.
+func (s *Service) await(ctx context.Context, asker grid.Asker, id string, limit time.Duration, enough func(*Job) bool) (*Job, *openai.Error) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		changed, leave, ok := s.hub.join(id)
+		j, fault := s.lookUp(ctx, asker, id)
+		if fault != nil || !ok || limit == 0 || enough(j) {
+			leave()
+			return j, fault
+		}
+		select {
+		case <-changed:
+			continue // which has left
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		leave()
+		return j, nil
+	}
+}
+
+func waitOf(r *http.Request) (time.Duration, *openai.Error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < 0 {
+		return 0, invalid("wait", "want a number of seconds")
+	}
+	return min(time.Duration(min(seconds, 3600))*time.Second, maxWait), nil
+}
+
+// cancel ends a job that has not ended. One that runs is stopped.
+func (s *Service) cancel(w http.ResponseWriter, r *http.Request, id string) *openai.Error {
+	asker, fault := s.Backend.Identify(r)
+	if fault != nil {
+		return fault
+	}
+	j, fault := s.lookUp(r.Context(), asker, id)
+	if fault != nil {
+		return fault
+	}
+	st, err := s.store.change(r.Context(), j.Seq, func(st State) (State, error) { return st.WishCancel(s.Now(), s.Lives) })
+	if err != nil && !errors.Is(err, ErrEnded) {
+		return s.explain(r.Context(), err)
+	}
+	if err == nil {
+		s.hub.tell(id)
+	}
+	if err == nil && !st.Status.Ended() { // somebody has it
+		s.stop(id)
+		s.nudge()
+		if j, fault = s.await(r.Context(), asker, id, cancelWait, func(j *Job) bool { return j.Status.Ended() }); fault != nil {
+			return fault
+		}
+		st = j.State
+	}
+	switch {
+	case !st.Status.Ended():
+		return &openai.Error{
+			Status: http.StatusBadGateway, Type: "peer_unreachable",
+			Message: "who has the job does not answer now; it is noted that it is to be cancelled, which happens as soon as it answers",
+		}
+	case err != nil || st.Status == Done:
+		return &openai.Error{
+			Status: http.StatusConflict, Type: "not_cancellable", Message: "the job has ended", Extra: map[string]any{"status": st.Shown().String()},
+		}
+	}
+	s.answer(w, http.StatusOK, grid.Job{ID: id, Status: Failed.String(), CreatedAt: milli(j.Created), CompletedAt: milli(st.Completed), Error: st.Fault})
+	return nil
+}
+
+func notFound() *openai.Error {
+	return &openai.Error{Status: http.StatusNotFound, Type: "not_found", Message: "job not found"}
+}
+
+// A listing is the answer to GET /v1/jobs, in the shape of OpenAI's lists.
+type listing struct {
+	Object  string     `json:"object"` // list
+	Data    []grid.Job `json:"data"`   // without results
+	FirstID string     `json:"first_id,omitempty"`
+	LastID  string     `json:"last_id,omitempty"` // the next page is the one after it
+	HasMore bool       `json:"has_more"`
+}
+
+// index lists the asker's own jobs, newest first: ?limit=, ?after=ID, ?status=.
+func (s *Service) index(w http.ResponseWriter, r *http.Request, _ string) *openai.Error {
+	asker, fault := s.Backend.Identify(r)
+	if fault != nil {
+		return fault
+	}
+	if asker.Owner == "" {
+		return &openai.Error{
+			Status: http.StatusUnauthorized, Type: "authentication_error", Code: "unsigned_request",
+			Message: "jobs are listed to whom they belong: sign the request",
+		}
+	}
+	p, fault := s.pageOf(r, asker)
+	if fault != nil {
+		return fault
+	}
+	limit := p.limit
+	p.limit++
+	list, err := s.store.list(r.Context(), p)
+	if err != nil {
+		return s.explain(r.Context(), err)
+	}
+	out := listing{Object: "list", Data: make([]grid.Job, min(len(list), limit)), HasMore: len(list) > limit}
+	for i := range out.Data {
+		out.Data[i] = s.record(list[i])
+	}
+	if n := len(out.Data); n > 0 {
+		out.FirstID, out.LastID = out.Data[0].ID, out.Data[n-1].ID
+	}
+	s.answer(w, http.StatusOK, out)
+	return nil
+}
+
+func (s *Service) pageOf(r *http.Request, asker grid.Asker) (page, *openai.Error) {
+	q := r.URL.Query()
+	p := page{owner: asker.Owner, limit: defaultPage}
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return p, invalid("limit", "want a number from 1 to %d", maxPage)
+		}
+		p.limit = min(n, maxPage)
+	}
+	if text := q.Get("status"); text != "" {
+		for _, known := range []Status{Queued, Running, Done, Failed} {
+			if known.String() == text {
+				p.status = known
+			}
+		}
+		if p.status == 0 {
+			return p, invalid("status", "want queued, running, done or error")
+		}
+	}
+	if after := q.Get("after"); after != "" {
+		j, fault := s.lookUp(r.Context(), asker, after)
+		if fault != nil {
+			return p, fault
+		}
+		p.after = j.Seq
+	}
+	return p, nil
+}
+
+// record is a job as it is told.
+func (s *Service) record(j *Job) grid.Job {
+	return grid.Job{
+		ID: j.ID, Status: j.Shown().String(), CreatedAt: milli(j.Created), Metadata: j.Metadata, StartedAt: milli(j.Started),
+		CompletedAt: milli(j.Completed), Result: j.Result, Receipt: j.Receipt, Error: j.Fault,
+		Model: j.Model, Tier: j.Tier, ExpiresAt: milli(j.Expires),
+	}
+}
+
+// explain says what the store's errors mean to a client.
+func (s *Service) explain(ctx context.Context, err error) *openai.Error {
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return notFound()
+	case errors.Is(err, ErrConflict):
+		return &openai.Error{
+			Status: http.StatusConflict, Type: "invalid_request_error", Code: "idempotency_conflict", Param: IdempotencyHeader,
+			Message: err.Error() + "; take a new one",
+		}
+	case errors.Is(err, ErrQuota):
+		return &openai.Error{
+			Status: http.StatusTooManyRequests, Type: "rate_limit_error", Code: "job_quota", Message: err.Error(), RetryAfter: 30 * time.Second,
+		}
+	}
+	if ctx.Err() == nil {
+		s.Logger.Error("the jobs cannot be read or written", "err", err)
+	}
+	return &openai.Error{
+		Status: http.StatusServiceUnavailable, Type: "unavailable", Code: "ledger_error", RetryAfter: writeRetry,
+		Message: "the file of jobs cannot be read or written; the log of this program says why",
+	}
+}
+
+func (s *Service) fail(w http.ResponseWriter, r *http.Request, e *openai.Error) {
+	s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "refused", slog.String("path", Path), slog.String("method", r.Method),
+		slog.Int("status", e.Status), slog.String("type", e.Type), slog.String("code", e.Code))
+	h := w.Header()
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if ms, ok := e.Extra["serverTime"].(int64); ok {
+		h.Set("X-Lobstah-Time", strconv.FormatInt(ms, 10))
+	}
+	reply(w, e.Status, e.JSON())
+}
+
+// answer writes v without the escapes that HTML would need, which would change
+// the bytes of results.
+func (s *Service) answer(w http.ResponseWriter, status int, v any) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // results were JSON before they were kept
+	}
+	reply(w, status, bytes.TrimRight(b.Bytes(), "\n"))
+}
+
+func reply(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	// Without support for deadlines (tests, other servers) there are none. The
+	// connection may be kept for another request, so it goes again.
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.WriteHeader(status)
+	if _, err := w.Write(body); err == nil { // else the client has left
+		_ = control.Flush()
+	}
+	_ = control.SetWriteDeadline(time.Time{})
+}

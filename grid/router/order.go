@@ -1,0 +1,128 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"lobstah/grid"
+	"lobstah/openai"
+	"lobstah/receipt"
+)
+
+// The methods of this file and of follow.go make a [Router] what fulfils jobs
+// (grid/jobs): it accepts them, gives each to a peer, and fetches the answer.
+
+// Receive accepts a request for a chat completion that is to be answered later.
+// An order that comes with a fault is genuine but not accepted now.
+func (rt *Router) Receive(w http.ResponseWriter, r *http.Request) (*grid.Order, *openai.Error) {
+	if !rt.enter() {
+		return nil, drainingError()
+	}
+	defer rt.leave()
+	request, e := readRequest(w, r, rt.MaxBody)
+	if e != nil {
+		return nil, e
+	}
+	tier := grid.Batch
+	if r.Header.Get(grid.TierHeader) != "" {
+		if tier, e = tierOf(r, openai.Chat); e != nil {
+			return nil, e
+		}
+	}
+	if messages := bytes.TrimSpace(request.Value("messages")); len(messages) == 0 || messages[0] != '[' {
+		return nil, badMember("messages", "want an array; a job is a chat completion")
+	}
+	metadata, err := grid.ParseMetadata(request.Value("metadata"))
+	if err != nil {
+		return nil, badMember("metadata", err.Error())
+	}
+	owner := rt.ownerOf(r)
+	o := &grid.Order{
+		ID: receipt.NewJobID(), Owner: owner, Purse: owner, Model: request.Model, Tier: tier,
+		Metadata: metadata, Body: request.Body, Seal: json.RawMessage("{}"),
+	}
+	return o, rt.offered(r.Context(), request.Model)
+}
+
+func badMember(name, message string) *openai.Error {
+	return &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: name, Message: name + ": " + message}
+}
+
+// offered refuses a model that nobody has.
+func (rt *Router) offered(ctx context.Context, model string) *openai.Error {
+	v := rt.roster.sync(rt.Peers.List())
+	switch {
+	case len(v.peers) == 0:
+		return noPeers()
+	case len(model) > maxModel:
+		return unknownModel(v, model)
+	}
+	if len(v.serving(model)) == 0 {
+		v.awaitFirstPolls(ctx)
+		v = rt.roster.sync(rt.Peers.List())
+	}
+	if len(v.serving(model)) == 0 {
+		return noOffer(v, model, rt.Now())
+	}
+	return nil
+}
+
+// everybody is the owner of jobs where clients show no keys.
+const everybody = "everybody"
+
+// ownerOf is who a client is: the key that it shows, where keys are wanted.
+func (rt *Router) ownerOf(r *http.Request) string {
+	if len(rt.Keys) == 0 {
+		return everybody
+	}
+	sum := sha256.Sum256([]byte("lobstah-job-owner-v1\n" + shownKey(r.Header)))
+	return "key " + hex.EncodeToString(sum[:])
+}
+
+// Identify tells who asks about jobs.
+func (rt *Router) Identify(r *http.Request) (grid.Asker, *openai.Error) {
+	return grid.Asker{Owner: rt.ownerOf(r)}, nil
+}
+
+// Reserve waits until one more job may be at a peer.
+func (rt *Router) Reserve(ctx context.Context, _ grid.Tier) (release func(), err error) {
+	select {
+	case rt.places <- struct{}{}:
+		return func() { <-rt.places }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Fulfil gives an order to a peer and fetches the answer, going on from where an
+// earlier run of the program left off.
+func (rt *Router) Fulfil(ctx context.Context, o grid.Order, log grid.JobLog) (fault *openai.Error, again bool) {
+	f := &follower{rt: rt, log: log, order: o}
+	if noted := log.Noted(); noted != nil {
+		if err := json.Unmarshal(noted, &f.place); err != nil {
+			return internal("the stored job cannot be read: " + err.Error()), false
+		}
+	}
+	request, err := openai.ParseRequest(o.Body)
+	if err != nil {
+		return internal("the stored job cannot be read: " + err.Error()), false
+	}
+	// What the client noted for itself is nobody else's business.
+	f.body = request.Without("metadata", "stream", "stream_options")
+	f.hash = sha256.Sum256(f.body)
+	f.prefixes = rt.affinity.prefixes(request, openai.Chat)
+	err = f.run(ctx)
+	if end, ok := errors.AsType[*ending](err); ok {
+		return end.fault, end.again
+	}
+	return nil, err != nil // the log failed: the job is another's, or the file is out of order
+}
+
+func internal(message string) *openai.Error {
+	return &openai.Error{Status: http.StatusInternalServerError, Type: "internal_error", Message: message}
+}
