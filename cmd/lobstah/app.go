@@ -15,9 +15,10 @@ import (
 // commands is everything that can be typed; each type stands in the file of its
 // name.
 type commands struct {
-	Up   upCommand   `cmd:"" group:"Start here" help:"Serve this machine's models and ask the pool, in one process."`
-	Ask  askCommand  `cmd:"" group:"Start here" help:"Ask a question and see the answer stream in."`
-	Demo demoCommand `cmd:"" group:"Start here" help:"See two machines lend to each other, on this one."`
+	Up    upCommand    `cmd:"" group:"Start here" help:"Serve this machine's models and ask the pool, in one process."`
+	Ask   askCommand   `cmd:"" group:"Start here" help:"Ask a question and see the answer stream in."`
+	Batch batchCommand `cmd:"" group:"Start here" help:"Answer a file of requests."`
+	Demo  demoCommand  `cmd:"" group:"Start here" help:"See two machines lend to each other, on this one."`
 
 	Invite inviteCommand `cmd:"" group:"Pool machines" help:"Print one line that lets another machine join this one."`
 	Join   joinCommand   `cmd:"" group:"Pool machines" help:"Join the machine that printed that line."`

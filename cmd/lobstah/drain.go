@@ -26,10 +26,11 @@ func (p *process) drain(ctx context.Context) error {
 	}
 	done := p.sayDraining()
 	var wg sync.WaitGroup
-	var errs [2]error
+	var errs [3]error
 	worker, router, _ := p.parts()
 	if router != nil {
 		wg.Go(func() { errs[0] = router.Drain(abort) })
+		wg.Go(func() { errs[2] = p.batches.Drain(abort) })
 	}
 	if worker != nil {
 		wg.Go(func() { errs[1] = worker.Drain(abort) })

@@ -59,6 +59,7 @@ type process struct {
 	invited      map[string]openedPort // guarded by mu; ports opened to invited keys, by host
 	worker       *worker.Worker        // guarded by mu; nil without one, or not yet
 	router       *router.Router        // guarded by mu; nil without one, or not yet
+	batches      *batches              // guarded by mu; the router's
 	engines      *engines              // guarded by mu; nil without a worker, or not yet
 	asked        *peerList             // guarded by mu; the router's peers, nil without one
 	workerServer *http.Server          // guarded by mu; nil without a worker
@@ -181,10 +182,15 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, ConnectTimeout: s.Timeout.Connect, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
 	}}
+	batches, err := p.openBatches(s.APIKey)
+	if err != nil {
+		return "", err
+	}
 	r, err := router.New(router.Config{
 		Identity: p.id.Pair, Peers: source, RoundTripper: transport.RoundTripper, Ledger: routerBook{p.book},
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
 		Timeouts: router.Timeouts{FirstByte: s.Timeout.FirstByte, Idle: s.Timeout.Idle, Answer: s.Timeout.Answer, Total: s.Timeout.Total},
+		Extra:    batches.pages(),
 		Logger:   p.log.With("part", "router"),
 	})
 	if err != nil {
@@ -195,8 +201,9 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 		return "", err
 	}
 	p.mu.Lock()
-	p.router, p.asked = r, source
+	p.router, p.asked, p.batches = r, source, batches
 	p.mu.Unlock()
+	p.task(func() { batches.run(p.background, r) })
 	p.tasks.Go(func() {
 		r.Run(p.background)
 		transport.Close()
