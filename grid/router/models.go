@@ -33,15 +33,13 @@ type modelFacts struct {
 	Peers         []string `json:"peers,omitempty"`   // keys
 }
 
-// models lists what the pool has, from what the polls told. A name behind which
+// models lists what the pool has, from what the polls told; programs plan with
+// it, so it waits for those that were never polled, not long. A name behind which
 // there are different weights is listed once by itself and once for each digest
 // in the form that asks for exactly that one.
 func (rt *Router) models(w http.ResponseWriter, r *http.Request) {
+	rt.roster.sync(rt.Peers.List()).awaitFirstPolls(r.Context())
 	v := rt.roster.sync(rt.Peers.List())
-	if len(v.offers) == 0 {
-		v.awaitFirstPolls(r.Context())
-		v = rt.roster.sync(rt.Peers.List())
-	}
 	writeJSON(w, http.StatusOK, struct {
 		Object string        `json:"object"`
 		Data   []listedModel `json:"data"`

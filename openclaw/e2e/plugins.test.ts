@@ -1,0 +1,173 @@
+/**
+ * Our plugins in the real OpenClaw: installed as a user installs them, set up by onboarding, used in an agent's turns. The models
+ * answer by script; everything else is real. One gateway for all of it, since starting one takes long: the tests build on each other.
+ */
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, describe, it } from "node:test";
+import { pack } from "../pack.ts";
+import { freePort, Machine, OpenClaw, World } from "./programs.ts";
+import { ScriptModel } from "./script-model.ts";
+
+const world = new World();
+const [owner, mini, studio] = ["owner", "mini", "studio"].map((name) => new Machine(world, name)) as [Machine, Machine, Machine];
+const claw = new OpenClaw(world, "openclaw", owner);
+let engines: [ScriptModel, ScriptModel];
+let router: string;
+let failed = false;
+
+/** A step of the story; what comes after a failed one would only repeat it. */
+function step(name: string, act: () => Promise<void>) {
+  it(name, { timeout: 900_000 }, async (t) => {
+    if (failed) return t.skip("an earlier step failed");
+    failed = true;
+    await act();
+    failed = false;
+  });
+}
+
+const say = (...steps: object[]) => `SCRIPT: ${JSON.stringify(steps)}`;
+
+describe("OpenClaw with our plugins", () => {
+  before(async () => {
+    world.build();
+    engines = [await ScriptModel.start(), await ScriptModel.start()];
+    await mini.lend(engines[0].url);
+    await studio.lend(engines[1].url);
+    await owner.join(mini);
+    await owner.join(studio);
+    router = `http://127.0.0.1:${await freePort()}`;
+    await claw.prepare();
+  });
+
+  after(async () => {
+    await world.end(failed);
+    for (const engine of engines ?? []) await engine.stop();
+    if (failed) console.error(`what the programs wrote is in ${world.dir}`);
+  });
+
+  step("installs each plugin from its packed archive", async () => {
+    for (const name of ["lobster", "lobstah"]) {
+      const { code, stdout, stderr } = await claw.cli("plugins", "install", `npm-pack:${pack(name, world.folder("packed"))}`, "--force", "--accept-capabilities");
+      assert.equal(code, 0, stdout + stderr);
+    }
+    const entries = claw.read().plugins.entries;
+    assert.deepEqual([entries["lobster-go"].enabled, entries.lobstah.enabled], [true, true]);
+  });
+
+  step("sets the provider up without questions, from what the grid has", async () => {
+    const { code, stdout, stderr } = await claw.cli(
+      "onboard", "--non-interactive", "--accept-risk", "--auth-choice", "lobstah", "--custom-base-url", `${router}/v1`,
+      "--skip-health", "--skip-channels", "--skip-skills", "--workspace", claw.workspace, "--json",
+    );
+    assert.equal(code, 0, stdout + stderr);
+    const { models, agents, plugins } = claw.read();
+    const provider = models.providers.lobstah;
+    assert.equal(agents.defaults.model?.primary, "lobstah/scripted", stderr);
+    assert.deepEqual([provider.baseUrl, provider.apiKey, provider.api], [`${router}/v1`, "lobstah", "openai-completions"]);
+    assert.deepEqual(provider.models.map((m: any) => [m.id, m.contextWindow, m.compat.supportsTools]), [["scripted", 65_536, true]]);
+    assert.equal(provider.localService.command, path.join(world.bin, "lobstah"));
+    assert.equal(plugins.entries.lobstah.config, undefined, "nobody said yes to anything");
+    await assert.rejects(fetch(`${router}/healthz`), "onboarding left a router behind");
+  });
+
+  step("starts the router when a turn needs it, and gets a tool call and receipts in both ledgers", async () => {
+    claw.edit((config) => ({ ...config, tools: { ...config.tools, alsoAllow: ["lobster"] } }));
+    await claw.start();
+    const answer = await claw.turn("first", say({ tool: "exec", args: { command: "echo from-$((40+2))" } }, { say: "it printed <<{{last}}>>" }));
+    assert.match(answer, /it printed <<.*from-42/s);
+    await assertReceiptsOf([mini, studio]);
+  });
+
+  step("tells its owner what happened", async () => {
+    const { code, stdout, stderr } = await claw.cli("lobstah", "status");
+    assert.equal(code, 0, stderr);
+    for (const line of [/^lobstah up runs, router http:/m, /^ {2}mini {2}ready/m, /^ {2}studio {2}ready/m, /^last receipts$/m, /scripted {2}7,000 in, 20 out, by (mini|studio)$/m]) {
+      assert.match(stdout, line);
+    }
+    assert.match(await chat("/lobstah"), /lobstah up runs, router http/);
+  });
+
+  step("answers although the peer that answered before is dead", async () => {
+    const used = (await owner.receipts())[0]?.workerPubkey;
+    const isMini = (await mini.lobstah("id")).trim() === used;
+    const [dead, alive] = isMini ? [mini, studio] : [studio, mini];
+    await dead.process?.kill();
+    const before = (await owner.receipts()).length;
+    const answer = await claw.turn("first", say({ tool: "exec", args: { command: "echo still-$((40+3))" } }, { say: "it printed <<{{last}}>>" }));
+    assert.match(answer, /it printed <<.*still-43/s);
+    assert.ok((await owner.receipts()).length >= before + 2);
+    await assertReceiptsOf([alive]);
+  });
+
+  step("stops a workflow for approval inside a turn, and resumes it in the next", async () => {
+    fs.writeFileSync(path.join(claw.workspace, "release.lobster"), workflow);
+    const run = { action: "run", pipeline: "release.lobster", argsJson: '{"version":"1.4"}' };
+    const asked = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: run } }, { say: "asked: {{last}}" }));
+    assert.match(asked, /needs_approval/);
+    assert.match(asked, /Release this\?/);
+    assert.equal(fs.existsSync(path.join(claw.workspace, "released")), false, "it went on without approval");
+    const resume = { action: "resume", token: "{{token}}", approve: true };
+    const done = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: resume } }, { say: "done: {{last}}" }));
+    assert.match(done, /released 1\.4/);
+    assert.equal(fs.readFileSync(path.join(claw.workspace, "released"), "utf8"), "1.4");
+  });
+
+  step("lends and stops lending when its owner says so in the chat", async () => {
+    assert.match(await chat("/lobstah share"), /^not sharing/);
+    assert.match(await chat("/lobstah share on"), /^sharing lobstah-demo at .*nobody is allowed yet/);
+    assert.equal(JSON.parse(await owner.lobstah("share", "--json")).sharing, true);
+    assert.match(await chat("/lobstah share off"), /^not sharing/);
+    assert.equal(JSON.parse(await owner.lobstah("share", "--json")).sharing, false);
+    assert.match(await chat("/lobstah dance"), /^usage: /);
+  });
+
+  step("is not stopped by credit in a conversation of a hundred turns", async () => {
+    const messages: object[] = [{ role: "system", content: "s".repeat(30_000) }];
+    for (let turn = 1; turn <= 100; turn++) {
+      messages.push({ role: "user", content: say({ say: `turn ${turn}` }) });
+      const response = await fetch(`${router}/v1/chat/completions`, {
+        method: "POST",
+        headers: { authorization: "Bearer any", "content-type": "application/json" },
+        body: JSON.stringify({ model: "scripted", messages, max_tokens: 20 }),
+      });
+      const answer = (await response.json()) as { choices: { message: { content: string } }[] };
+      assert.equal(response.status, 200, JSON.stringify(answer));
+      assert.equal(answer.choices[0]?.message.content, `turn ${turn}`);
+      messages.push({ role: "assistant", content: `turn ${turn}` });
+    }
+    const { self } = JSON.parse(await owner.lobstah("balance", "--json")) as { self: { net: number; available: number } };
+    assert.ok(self.net < -700_000 && self.available < 0, `the owner owes ${-self.net}, which no stranger would get`);
+  });
+});
+
+/** Types in the chat of the control UI. */
+async function chat(message: string): Promise<string> {
+  const sessionKey = "agent:main:typed";
+  const texts = async () => {
+    const { messages } = (await claw.call("chat.history", { sessionKey, limit: 50 })) as { messages: { role: string; content: unknown }[] };
+    return messages.filter((m) => m.role === "assistant").map((m) => (typeof m.content === "string" ? m.content : (m.content as { text?: string }[]).map((p) => p.text ?? "").join("")));
+  };
+  const before = (await texts()).length;
+  await claw.call("chat.send", { sessionKey, message, deliver: false, idempotencyKey: `${message}-${before}` });
+  return await (claw.gateway ?? assert.fail()).until(`answer to ${message}`, async () => (await texts())[before]);
+}
+
+/** Each of the lenders' receipts for the owner is in the owner's ledger, too, and there is one. */
+async function assertReceiptsOf(lenders: Machine[]) {
+  const own = new Set((await owner.receipts()).filter((r) => r.side === "requester").map((r) => r.nonce));
+  const theirs = (await Promise.all(lenders.map((m) => m.receipts().catch(() => [])))).flat().filter((r) => r.side === "worker");
+  const shared = theirs.filter((r) => own.has(r.nonce));
+  assert.ok(shared.length >= 2, `${shared.length} receipts are in both ledgers, of ${theirs.length} and ${own.size}`);
+}
+
+const workflow = `name: release
+args: {version: {default: none}}
+steps:
+  - id: gate
+    approval: Release this?
+  - id: ship
+    run: printf '%s' "$LOBSTER_ARG_VERSION" > released && echo "released $LOBSTER_ARG_VERSION"
+    when: $gate.approved
+`;

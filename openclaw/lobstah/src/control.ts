@@ -1,0 +1,78 @@
+/** What is typed: `/lobstah ...` in a chat and `openclaw lobstah ...` in a terminal mean the same. */
+import { isHealthy, isLocal, Program, RouterChild } from "./program.ts";
+import { readStatus, renderShare, renderStatus, type Share, type Status } from "./status.ts";
+
+export const usage = "usage: status | share on | share off | share status";
+
+/** What was typed wrongly. */
+export class Misuse extends Error {}
+
+/** The plugin's part of the config, as its manifest's schema lets it pass. */
+export type LobstahConfig = { lobstahPath?: string; offer?: boolean; discover?: boolean };
+
+/** Starting a worker may have to wait for an engine that loads a model. */
+const sharePatience = 10 * 60_000;
+
+/** A hand on lobstah. One that stays (a gateway's) starts a router where it needs one, and ends that with itself. */
+export class Control {
+  readonly #config: () => LobstahConfig;
+  readonly #baseUrl: () => string;
+  readonly #stays: boolean;
+  #router: RouterChild | undefined;
+
+  constructor(config: () => LobstahConfig, baseUrl: () => string, stays: boolean) {
+    this.#config = config;
+    this.#baseUrl = baseUrl;
+    this.#stays = stays;
+  }
+
+  async do(words: readonly string[]): Promise<{ text: string; json: Status | Share }> {
+    const program = await Program.find(this.#config().lobstahPath);
+    switch (words.join(" ")) {
+      case "":
+      case "status": {
+        const status = await readStatus(program);
+        return { text: renderStatus(status), json: status };
+      }
+      case "share":
+      case "share status":
+        return shown(await program.json<Share>(["share", "status", "--json"]));
+      case "share on":
+        await this.#ensureRouter(program);
+        return shown(await program.json<Share>(["share", "on", "--json"], sharePatience));
+      case "share off":
+        return shown(await program.json<Share>(["share", "off", "--json"]));
+    }
+    throw new Misuse(usage);
+  }
+
+  /** Does what the owner opted in to; without a yes, nothing. */
+  async start(): Promise<void> {
+    const { offer, discover } = this.#config();
+    if (!offer && !discover) return;
+    const program = await Program.find(this.#config().lobstahPath);
+    await this.#ensureRouter(program);
+    if (offer) await program.run(["share", "on"], sharePatience);
+  }
+
+  /** Starts a router where none runs, in a process that stays to end it. */
+  async #ensureRouter(program: Program): Promise<void> {
+    if (!this.#stays || (await readStatus(program)).process.running) return;
+    await this.stop(); // one that ended by itself
+    const baseUrl = this.#baseUrl();
+    if (!isLocal(baseUrl)) throw new Error(`the router at ${baseUrl} is another machine's; what it shares is decided there`);
+    if (await isHealthy(baseUrl)) throw new Error(`something else answers at ${baseUrl}, with another home folder (LOBSTAH_HOME)`);
+    this.#router = await RouterChild.start(program, baseUrl);
+  }
+
+  /** Ends a router that it started. */
+  async stop(): Promise<void> {
+    const router = this.#router;
+    this.#router = undefined;
+    await router?.stop();
+  }
+}
+
+function shown(share: Share) {
+  return { text: renderShare(share), json: share };
+}
