@@ -30,7 +30,7 @@ func approve(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		return interp.Output{}, err
 	}
 	prompt := call.Args.Get("prompt")
-	if !prompt.Truthy() {
+	if prompt.IsUndefined() {
 		prompt = value.String("Approve?")
 	}
 	if call.Args.Truthy("emit") || !call.Interactive() {

@@ -59,7 +59,7 @@ func question(call *interp.Call) (interp.InputRequest, *schema.Schema, error) {
 		q.Prompt = p
 	}
 	text := defaultAskSchema
-	if s, ok := call.Args.Text("schema"); ok && s != "" {
+	if s, ok := call.Args.Get("schema").AsString(); ok && s != "" {
 		text = s
 	}
 	var err error

@@ -20,8 +20,12 @@ func diffLastCommand() interp.Command {
 }
 
 func diffLast(ctx context.Context, call *interp.Call) (interp.Output, error) {
-	key, _ := call.Args.Get("key").AsString()
-	if key = first(key, call.Args.First()); key == "" {
+	given := call.Args.Get("key")
+	if !given.Truthy() {
+		given = value.String(call.Args.First())
+	}
+	key := value.Text(given)
+	if key == "" {
 		return interp.Output{}, fault("diff.last requires --key")
 	}
 	items, err := call.Collect(call.Input)
@@ -35,7 +39,7 @@ func diffLast(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	}
 	return interp.Emit(value.Record(
 		value.F("kind", value.String("diff.last")),
-		value.F("key", value.String(key)),
+		value.F("key", given),
 		value.F("changed", value.Bool(value.Canonical(before) != value.Canonical(after))),
 		value.F("before", before),
 		value.F("after", after),

@@ -78,7 +78,7 @@ func execWords(call *interp.Call) (argv []string, shown string, err error) {
 // execStdin drains the items and returns them in the form that --stdin asks for.
 func execStdin(call *interp.Call) (io.Reader, error) {
 	form := call.Args.Get("stdin")
-	if form.IsUndefined() {
+	if !form.Truthy() {
 		return nil, interp.Drain(call.Input)
 	}
 	name := strings.ToLower(value.Text(form))

@@ -16,7 +16,7 @@ var prCompared = []string{"number", "title", "url", "state", "isDraft", "mergeab
 
 // prLook is one look at a pull request, compared with the last.
 type prLook struct {
-	repo, pr, key string
+	repo, pr, key value.Value
 	changed       bool
 	fields        []string    // compared fields that changed
 	changes       value.Value // field to {from, to}
@@ -24,16 +24,18 @@ type prLook struct {
 }
 
 func lookAtPR(ctx context.Context, env *interp.Env, args value.Value) (prLook, error) {
-	l := prLook{repo: trimmedText(args.Property("repo")), pr: trimmedText(args.Property("pr"))}
-	if l.repo == "" || l.pr == "" || l.pr == "0" {
+	l := prLook{repo: args.Property("repo"), pr: args.Property("pr"), key: args.Property("key")}
+	if !l.repo.Truthy() || !l.pr.Truthy() {
 		return l, fault("github.pr.monitor requires args.repo and args.pr")
 	}
-	l.key = first(trimmedText(args.Property("key")), fmt.Sprintf("github.pr:%s#%s", l.repo, l.pr))
+	if l.key.IsNullish() {
+		l.key = value.String(fmt.Sprintf("github.pr:%s#%s", value.Text(l.repo), value.Text(l.pr)))
+	}
 	var err error
-	if l.now, err = viewPR(ctx, env, l.repo, l.pr); err != nil {
+	if l.now, err = viewPR(ctx, env, value.Text(l.repo), value.Text(l.pr)); err != nil {
 		return l, err
 	}
-	before, err := swap(ctx, env, l.key, l.now)
+	before, err := swap(ctx, env, value.Text(l.key), l.now)
 	if err != nil {
 		return l, err
 	}
@@ -62,9 +64,12 @@ func (l *prLook) compare(before value.Value) {
 	l.changed = value.Canonical(before) != value.Canonical(l.now)
 	var b value.Builder
 	for _, f := range prCompared {
-		from, to := orNull(before.Property(f)), orNull(l.now.Property(f))
-		if value.Canonical(from) == value.Canonical(to) && !before.IsNull() {
+		from, to := before.Property(f), l.now.Property(f)
+		if l.now.Kind() < value.KindList || value.Canonical(orNull(from)) == value.Canonical(orNull(to)) && !before.IsNull() {
 			continue
+		}
+		if before.IsNull() {
+			from = value.Null
 		}
 		l.fields = append(l.fields, f)
 		b.Set(f, value.Record(value.F("from", from), value.F("to", to)))
@@ -84,10 +89,14 @@ func (l *prLook) summary() value.Value {
 }
 
 func (l *prLook) brief() value.Value {
-	return pickFields(l.now, []string{"number", "title", "url", "state", "updatedAt"})
+	var b value.Builder
+	for _, f := range []string{"number", "title", "url", "state", "updatedAt"} {
+		b.Set(f, l.now.Property(f))
+	}
+	return b.Value()
 }
 
-func (l *prLook) number() value.Value { return value.Number(value.ParseNumber(l.pr)) }
+func (l *prLook) number() value.Value { return value.Number(value.ToNumber(l.pr)) }
 
 func monitorPR(ctx context.Context, env *interp.Env, args value.Value) (value.Value, error) {
 	l, err := lookAtPR(ctx, env, args)
@@ -95,8 +104,8 @@ func monitorPR(ctx context.Context, env *interp.Env, args value.Value) (value.Va
 		return value.Undefined, err
 	}
 	head := []value.Field{
-		value.F("kind", value.String("github.pr.monitor")), value.F("repo", value.String(l.repo)), value.F("prNumber", l.number()),
-		value.F("key", value.String(l.key)), value.F("changed", value.Bool(l.changed)),
+		value.F("kind", value.String("github.pr.monitor")), value.F("repo", l.repo), value.F("prNumber", l.number()),
+		value.F("key", l.key), value.F("changed", value.Bool(l.changed)),
 	}
 	if args.Property("changesOnly").Truthy() && !l.changed {
 		return value.Record(append(head, value.F("suppressed", value.True))...), nil
@@ -117,13 +126,13 @@ func notifyPR(ctx context.Context, env *interp.Env, args value.Value) (value.Val
 	if !l.changed {
 		return value.Record(kind, value.F("suppressed", value.True)), nil
 	}
-	return value.Record(kind, value.F("changed", value.True), value.F("repo", value.String(l.repo)), value.F("prNumber", l.number()),
+	return value.Record(kind, value.F("changed", value.True), value.F("repo", l.repo), value.F("prNumber", l.number()),
 		value.F("message", value.String(l.message())), value.F("pr", l.brief()), value.F("summary", l.summary())), nil
 }
 
 func (l *prLook) message() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "PR updated: %s#%s", l.repo, l.pr)
+	fmt.Fprintf(&b, "PR updated: %s#%s", value.Text(l.repo), value.Text(l.number()))
 	if title := trimmedText(l.now.Property("title")); title != "" {
 		b.WriteString(": " + title)
 	}

@@ -142,7 +142,7 @@ func (p *planner) checkPipeline(text, unknownPrefix string) (deferred bool, err 
 		return false, err
 	}
 	for _, stage := range parsed.Stages {
-		if stepRef.MatchString(stage.Name) {
+		if p.dependsOnStep(stage.Name) {
 			deferred = true
 			continue
 		}
@@ -151,6 +151,17 @@ func (p *planner) checkPipeline(text, unknownPrefix string) (deferred bool, err 
 		}
 	}
 	return deferred, nil
+}
+
+// dependsOnStep tells whether a stage's name holds the output of an earlier step.
+func (p *planner) dependsOnStep(name string) bool {
+	for _, ref := range stepRef.FindAllString(name, -1) {
+		id, _, _ := strings.Cut(ref[1:], ".")
+		if _, ok := p.scope.steps.get(id); ok {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *planner) branches(s *Step) error {

@@ -3,6 +3,7 @@ package workflow
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -33,7 +34,7 @@ func parseYAML(src string) (root *node, err error) {
 			root, err = nil, &SyntaxError{Message: fmt.Sprintf("Cannot be read as YAML (%v)", r), Line: 1, Column: 1, source: src}
 		}
 	}()
-	file, err := parser.ParseBytes([]byte(src), 0)
+	file, err := parser.ParseBytes([]byte(markTabs(src)), 0)
 	if err != nil {
 		return nil, yamlFault(src, err)
 	}
@@ -88,6 +89,24 @@ func tooDeep(src string) (line, col int, deep bool) {
 	}
 	return 0, 0, false
 }
+
+// tabMark stands for a tab within text while the library, which drops tabs from plain scalars, reads a file.
+const tabMark = "\uE0F9"
+
+// innerTab is a tab, perhaps with blanks around it, between two words of a line. One behind an indicator or before a comment separates.
+var innerTab = regexp.MustCompile(`[^\s:,?\-\[\]{}|>&*!][ \t]*\t[ \t]*[^\s#]`)
+
+func markTabs(src string) string {
+	if !strings.Contains(src, "\t") || strings.Contains(src, tabMark) {
+		return src
+	}
+	for range 2 { // matches share their ends, so the first pass leaves every other one
+		src = innerTab.ReplaceAllStringFunc(src, func(s string) string { return strings.ReplaceAll(s, "\t", tabMark) })
+	}
+	return src
+}
+
+func unmarked(s string) string { return value.Clean(strings.ReplaceAll(s, tabMark, "\t")) }
 
 type yamlBuilder struct {
 	src     string
@@ -149,7 +168,7 @@ func (b *yamlBuilder) node(n ast.Node, depth int) (*node, error) {
 		if tok.Type == token.FoldedType {
 			style = foldedStyle
 		}
-		return b.count(&node{value: value.String(value.Clean(n.Value.Value)), line: line, col: col, style: style})
+		return b.count(&node{value: value.String(unmarked(n.Value.Value)), line: line, col: col, style: style})
 	}
 	return b.count(&node{value: scalarValue(tok), line: line, col: col, style: scalarStyle(tok)})
 }
@@ -164,11 +183,11 @@ func scalarStyle(tok *token.Token) textStyle {
 func scalarValue(tok *token.Token) value.Value {
 	switch tok.Type {
 	case token.SingleQuoteType, token.DoubleQuoteType:
-		return value.String(value.Clean(tok.Value))
+		return value.String(unmarked(tok.Value))
 	case token.ImplicitNullType:
 		return value.Null
 	}
-	return resolvePlain(tok.Value)
+	return resolvePlain(unmarked(tok.Value))
 }
 
 func (b *yamlBuilder) mapping(entries []*ast.MappingValueNode, line, col, depth int) (*node, error) {
@@ -249,8 +268,8 @@ func (b *yamlBuilder) tagged(n *ast.TagNode, depth int) (*node, error) {
 	if !isScalar || isBlock {
 		return b.node(n.Value, depth+1)
 	}
-	text := n.Value.GetToken().Value
-	v := value.String(value.Clean(text))
+	text := unmarked(n.Value.GetToken().Value)
+	v := value.String(text)
 	switch tok.Value {
 	case "!!int", "!!float", "!!bool", "!!null":
 		v = resolvePlain(text)
