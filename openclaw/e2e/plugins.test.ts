@@ -116,7 +116,7 @@ describe("OpenClaw with our plugins", () => {
 
   step("lends and stops lending when its owner says so in the chat", async () => {
     assert.match(await chat("/lobstah share"), /^not sharing/);
-    assert.match(await chat("/lobstah share on"), /^sharing lobstah-demo at .*nobody is allowed yet/);
+    assert.match(await chat("/lobstah share on"), /^sharing lobstah-demo at .*2 allowed$/);
     assert.equal(JSON.parse(await owner.lobstah("share", "--json")).sharing, true);
     assert.match(await chat("/lobstah share off"), /^not sharing/);
     assert.equal(JSON.parse(await owner.lobstah("share", "--json")).sharing, false);
