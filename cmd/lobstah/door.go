@@ -325,8 +325,7 @@ func (p *process) openPort(host string, port int) (address string, fresh bool, e
 	if err != nil {
 		return "", false, fmt.Errorf("open a port to invited keys: %w", err)
 	}
-	worker, _, _ := p.parts()
-	opened := openedPort{l.Addr().String(), p.serve(dualport.Listen(l, config), p.invitedOnly(worker))}
+	opened := openedPort{l.Addr().String(), p.serve(dualport.Listen(l, config), p.invitedOnly(p.served()))}
 	p.mu.Lock()
 	if p.invited == nil {
 		p.invited = map[string]openedPort{}

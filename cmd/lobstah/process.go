@@ -17,6 +17,7 @@ import (
 	"lobstah/grid/channel"
 	"lobstah/grid/discover"
 	"lobstah/grid/invite"
+	"lobstah/grid/jobs"
 	"lobstah/grid/router"
 	"lobstah/grid/worker"
 	"lobstah/internal/cli"
@@ -26,6 +27,7 @@ import (
 	"lobstah/internal/portowner"
 	"lobstah/key"
 	"lobstah/ledger/sqlite"
+	"lobstah/receipt"
 )
 
 const (
@@ -63,8 +65,10 @@ type process struct {
 	engines      *engines              // guarded by mu; nil without a worker, or not yet
 	asked        *peerList             // guarded by mu; the router's peers, nil without one
 	workerServer *http.Server          // guarded by mu; nil without a worker
+	serving      http.Handler          // guarded by mu; the worker and its jobs, nil without
 
 	keys []string // that the router asks for
+	run  string   // names this run of the program to its jobs
 
 	halt       context.CancelFunc // begins to stop
 	background context.Context    // ends when everything is drained
@@ -79,7 +83,7 @@ type process struct {
 // damaged is found here, before anything is served. The context that it returns
 // ends with ctx, or when the owner asks to stop.
 func (a *app) openProcess(ctx context.Context, what string, s processSettings) (*process, context.Context, error) {
-	p := &process{app: a, settings: s, failed: make(chan error, 1)}
+	p := &process{app: a, settings: s, run: receipt.NewNonce(), failed: make(chan error, 1)}
 	p.background, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	ctx, p.halt = context.WithCancel(ctx)
 	p.log, p.level = logger(a.IO, s)
@@ -158,15 +162,19 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 	if queue == 0 {
 		queue = -1 // none may wait
 	}
+	kept := p.keepJobs(jobs.ForOthers, s.Tier, "jobs for others")
 	w := worker.New(worker.Config{
 		Identity: p.id.Pair, Engine: &found.live, Ledger: workerBook{p.book}, Admission: p.allowed,
 		Open: s.Open, Credit: s.Credit, Tier: s.Tier, Concurrency: s.Concurrency, MaxQueue: queue,
-		Version: version(), Logger: p.log.With("part", "worker"),
+		JobCounts: kept.Counts, Version: version(), Logger: p.log.With("part", "worker"),
 	})
+	kept.Backend = w
 	p.task(func() { w.Run(life) })
-	server := p.serve(dualport.Listen(l, config), p.behindDoor(w))
+	p.task(func() { kept.Run(life) })
+	handler := kept.Before(w)
+	server := p.serve(dualport.Listen(l, config), p.behindDoor(handler))
 	p.mu.Lock()
-	p.worker, p.engines, p.at, p.workerServer = w, found, l.Addr(), server
+	p.worker, p.engines, p.at, p.workerServer, p.serving = w, found, l.Addr(), server, handler
 	p.mu.Unlock()
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
@@ -186,11 +194,12 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	if err != nil {
 		return "", err
 	}
+	ours := p.keepJobs(jobs.Ours, grid.BestEffort, "jobs")
 	r, err := router.New(router.Config{
 		Identity: p.id.Pair, Peers: source, RoundTripper: transport.RoundTripper, Ledger: routerBook{p.book},
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
 		Timeouts: router.Timeouts{FirstByte: s.Timeout.FirstByte, Idle: s.Timeout.Idle, Answer: s.Timeout.Answer, Total: s.Timeout.Total},
-		Extra:    batches.pages(),
+		Extra:    withJobs(ours, batches.pages()),
 		Logger:   p.log.With("part", "router"),
 	})
 	if err != nil {
@@ -200,12 +209,16 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	if err != nil {
 		return "", err
 	}
+	ours.Backend = r
 	p.mu.Lock()
 	p.router, p.asked, p.batches = r, source, batches
 	p.mu.Unlock()
 	p.task(func() { batches.run(p.background, r) })
 	p.tasks.Go(func() {
+		var run sync.WaitGroup
+		run.Go(func() { ours.Run(p.background) })
 		r.Run(p.background)
+		run.Wait()
 		transport.Close()
 	})
 	p.serve(l, r)

@@ -70,6 +70,7 @@ type follower struct {
 	body     []byte // as peers get it
 	hash     [32]byte
 	prefixes []uint64
+	only     key.ID // the peer that the client insists on; zero for none
 	place    placement
 	begun    bool
 }
@@ -121,7 +122,7 @@ func (f *follower) choose(ctx context.Context) error {
 	rt := f.rt
 	v := rt.roster.sync(rt.Peers.List())
 	v.awaitFirstPolls(ctx)
-	v = rt.roster.sync(rt.Peers.List())
+	v = rt.roster.sync(rt.Peers.List()).only(f.only)
 	w := &wish{tier: f.order.Tier, model: f.order.Model, prefixes: f.prefixes}
 	for _, p := range v.peers {
 		if f.refusedBy(p.ID) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"lobstah/grid"
+	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
 )
@@ -41,12 +42,22 @@ func (rt *Router) Receive(w http.ResponseWriter, r *http.Request) (*grid.Order, 
 	if err != nil {
 		return nil, badMember("metadata", err.Error())
 	}
+	pinned, only := rt.roster.sync(rt.Peers.List()).pin(request)
+	text, err := json.Marshal(seal{only})
+	if err != nil {
+		return nil, internal(err.Error()) // cannot happen: a key always has a text
+	}
 	owner := rt.ownerOf(r)
 	o := &grid.Order{
-		ID: receipt.NewJobID(), Owner: owner, Purse: owner, Model: request.Model, Tier: tier,
-		Metadata: metadata, Body: request.Body, Seal: json.RawMessage("{}"),
+		ID: receipt.NewJobID(), Owner: owner, Purse: owner, Model: pinned.Model, Tier: tier,
+		Metadata: metadata, Body: request.Body, Seal: text,
 	}
-	return o, rt.offered(r.Context(), request.Model)
+	return o, rt.offered(r.Context(), pinned.Model, only)
+}
+
+// A seal is what a router has to know of an order beside what all know.
+type seal struct {
+	Only key.ID `json:"only,omitzero"` // the peer that the client insists on
 }
 
 func badMember(name, message string) *openai.Error {
@@ -54,8 +65,8 @@ func badMember(name, message string) *openai.Error {
 }
 
 // offered refuses a model that nobody has.
-func (rt *Router) offered(ctx context.Context, model string) *openai.Error {
-	v := rt.roster.sync(rt.Peers.List())
+func (rt *Router) offered(ctx context.Context, model string, only key.ID) *openai.Error {
+	v := rt.roster.sync(rt.Peers.List()).only(only)
 	switch {
 	case len(v.peers) == 0:
 		return noPeers()
@@ -64,7 +75,7 @@ func (rt *Router) offered(ctx context.Context, model string) *openai.Error {
 	}
 	if len(v.serving(model)) == 0 {
 		v.awaitFirstPolls(ctx)
-		v = rt.roster.sync(rt.Peers.List())
+		v = rt.roster.sync(rt.Peers.List()).only(only)
 	}
 	if len(v.serving(model)) == 0 {
 		return noOffer(v, model, rt.Now())
@@ -109,9 +120,17 @@ func (rt *Router) Fulfil(ctx context.Context, o grid.Order, log grid.JobLog) (fa
 		}
 	}
 	request, err := openai.ParseRequest(o.Body)
+	var s seal
+	if err == nil {
+		err = json.Unmarshal(o.Seal, &s)
+	}
+	if err == nil && request.Model != o.Model { // it was pinned to a peer
+		request, err = renamed(request, o.Model)
+	}
 	if err != nil {
 		return internal("the stored job cannot be read: " + err.Error()), false
 	}
+	f.only = s.Only
 	// What the client noted for itself is nobody else's business.
 	f.body = request.Without("metadata", "stream", "stream_options")
 	f.hash = sha256.Sum256(f.body)
@@ -125,4 +144,13 @@ func (rt *Router) Fulfil(ctx context.Context, o grid.Order, log grid.JobLog) (fa
 
 func internal(message string) *openai.Error {
 	return &openai.Error{Status: http.StatusInternalServerError, Type: "internal_error", Message: message}
+}
+
+// renamed is a request for another model's text.
+func renamed(request *openai.Request, model string) (*openai.Request, error) {
+	text, err := json.Marshal(model)
+	if err != nil {
+		return nil, err
+	}
+	return openai.ParseRequest(request.With("model", text))
 }

@@ -194,7 +194,9 @@ func (w *Worker) reopen(ctx context.Context, o grid.Order) (*job, *openai.Error)
 	if j.from, fault = w.admit(j.claim); fault != nil {
 		return nil, fault
 	}
-	return j, j.prepare(ctx, nil)
+	fault = j.prepare(ctx, nil)
+	j.call.Path = "/v1/chat/completions" // whatever the path of the job
+	return j, fault
 }
 
 func badOrder(err error) *openai.Error {
