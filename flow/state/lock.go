@@ -52,25 +52,43 @@ func (s *Store) acquire(ctx context.Context, dir string) (release func() error, 
 	}
 }
 
-// takeLock makes the lock directory and names its owner in it. A process that dies between the two leaves an owner nobody can read, which
-// makes the lock stale after a while.
+// takeLock makes the lock directory with its owner's name in it, both at once: a process that dies in between must not leave a lock that
+// nobody can tell the owner of, for which all others would wait until their patience ends.
 func takeLock(dir, owner string) (func() error, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if exists(dir) {
+		return nil, fs.ErrExist
+	}
+	prepared := beside(dir, owner)
+	if err := os.Mkdir(prepared, 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "owner"), []byte(owner), 0o600); err != nil {
-		return nil, errors.Join(err, ignoreMissing(os.RemoveAll(dir)))
+	err := os.WriteFile(filepath.Join(prepared, "owner"), []byte(owner), 0o600)
+	if err == nil {
+		err = renameNew(prepared, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, ignoreMissing(os.RemoveAll(prepared)))
 	}
 	return func() error { return releaseLock(dir, owner) }, nil
 }
 
-// releaseLock removes the lock only while it is still ours.
+// beside is where a lock is that is not yet, or no longer, one. The name has the form of temporary files, so that leftovers are collected.
+func beside(dir, owner string) string {
+	nonce := owner[strings.LastIndexByte(owner, ':')+1:]
+	return filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+"."+nonce[:min(12, len(nonce))]+".tmp")
+}
+
+// releaseLock removes the lock only while it is still ours. It goes out of the way at once, with its owner in it.
 func releaseLock(dir, owner string) error {
 	held, err := os.ReadFile(filepath.Join(dir, "owner"))
 	if err != nil || string(held) != owner {
 		return ignoreMissing(err)
 	}
-	return os.RemoveAll(dir)
+	gone := beside(dir, owner)
+	if err := os.Rename(dir, gone); err != nil {
+		return ignoreMissing(err)
+	}
+	return os.RemoveAll(gone)
 }
 
 // reclaimStale removes a lock whose holder is gone. It moves the directory aside first and looks again, so that a lock which another

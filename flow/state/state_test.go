@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -596,5 +597,30 @@ func TestWrongApprovalIDsLockIDsForAWhile(t *testing.T) {
 	now = now.Add(guessWindow + time.Minute)
 	if key, err := store.ApprovalKey(p.ApprovalID); err != nil || key != p.Key {
 		t.Errorf("after a while: got %q, %v, want %q", key, err, p.Key)
+	}
+}
+
+func TestLockHasItsOwnerFromTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	lock := filepath.Join(dir, "k.json.lock")
+	release, err := takeLock(lock, "1:2:0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner, err := os.ReadFile(filepath.Join(lock, "owner")); err != nil || string(owner) != "1:2:0123456789abcdef" {
+		t.Errorf("got the owner %q, %v", owner, err)
+	}
+	if _, err := takeLock(lock, "3:4:fedcba9876543210"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second one got the lock: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if name := filepath.Base(beside(lock, "1:2:0123456789abcdef")); !leftover.MatchString(name) {
+		t.Errorf("%s would never be collected", name)
 	}
 }

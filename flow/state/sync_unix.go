@@ -21,6 +21,14 @@ func syncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
+// renameOntoEmpty makes the directory to, which must not exist, and replaces it by from.
+func renameOntoEmpty(from, to string) error {
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
 // alive reports whether a process with this id exists, ours or another user's.
 func alive(pid int) bool {
 	err := syscall.Kill(pid, 0)
