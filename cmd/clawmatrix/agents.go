@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"lobstah/internal/memnet"
-	"lobstah/key"
 	"lobstah/mesh"
 	"lobstah/mesh/agent"
 	"lobstah/mesh/agent/a2a"
@@ -27,13 +24,13 @@ import (
 // outbox that asks those of others, and mounts both. They work until ctx ends.
 func (n *node) openAgents(ctx context.Context) (err error) {
 	n.desk, err = agent.OpenDesk(agent.DeskConfig{
-		Dir: filepath.Join(n.home.Dir, "tasks", "taken"), Seats: n.seats(), Who: n.who, Self: n.id.ID(), Log: n.log.With("part", "agents"),
+		Dir: filepath.Join(n.home.Dir, "tasks", "taken"), Seats: n.seats(), Who: n.handing, Self: n.id.ID(), Log: n.log.With("part", "agents"),
 	})
 	if err != nil {
 		return err
 	}
 	outbox, err := agent.OpenOutbox(agent.OutboxConfig{
-		Dir: filepath.Join(n.home.Dir, "tasks", "asked"), Mesh: n.withSelf(n.desk), Log: n.log.With("part", "agents"),
+		Dir: filepath.Join(n.home.Dir, "tasks", "asked"), Mesh: n.ways, Log: n.log.With("part", "agents"),
 	})
 	if err != nil {
 		return err
@@ -104,43 +101,13 @@ func (n *node) accepts(a config.Agent, c agent.Caller) error {
 	return fmt.Errorf("its owner has not named that node: add it to the agent's accept list in the configuration of %s", n.config.NodeID)
 }
 
-// selfKey marks what this node asks of its own agents.
-type selfKey struct{}
-
-// who names the node behind a request, by the name that it has here.
-func (n *node) who(r *http.Request) (agent.Caller, error) {
+// handing names the node behind a request, by the name that it has here.
+func (n *node) handing(r *http.Request) (agent.Caller, error) {
 	if r.Context().Value(selfKey{}) != nil {
 		return agent.Caller{ID: n.id.ID(), Name: n.config.NodeID, Verified: true}, nil
 	}
 	id, err := mesh.Caller(r)
 	return agent.Caller{ID: id, Name: n.nameOf(id), Verified: n.verified(id)}, err
-}
-
-// A selfMesh is the mesh, but for this node itself, which is asked in memory.
-type selfMesh struct {
-	self   key.ID
-	others http.RoundTripper
-	memory *http.Transport
-}
-
-func (s *selfMesh) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != s.self.String() {
-		return s.others.RoundTrip(r)
-	}
-	r = r.Clone(r.Context())
-	r.URL.Scheme = "http"
-	return s.memory.RoundTrip(r)
-}
-
-func (n *node) withSelf(h http.Handler) http.RoundTripper {
-	l := memnet.Listen("self")
-	n.serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), selfKey{}, true)))
-	}))
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		return l.DialContext(ctx, network, address)
-	}
-	return &selfMesh{n.id.ID(), n.mesh, &http.Transport{DialContext: dial, IdleConnTimeout: idlePatience}}
 }
 
 // unreached orders nodes without a way behind those with one.

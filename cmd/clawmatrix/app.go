@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -23,7 +24,12 @@ type commands struct {
 	Init  initCommand  `cmd:"" group:"Start here" help:"Write the configuration of the first node of a mesh."`
 	Start startCommand `cmd:"" group:"Start here" help:"Run this machine's node."`
 
+	Invite inviteCommand `cmd:"" group:"The mesh" help:"Print one line that lets another machine join."`
+	Join   joinCommand   `cmd:"" group:"The mesh" help:"Join the mesh of the machine that printed that line."`
 	Status statusCommand `cmd:"" group:"The mesh" help:"How this machine's node does."`
+	Peers  peersCommand  `cmd:"" group:"The mesh" help:"The other nodes, and what they offer."`
+	Verify verifyCommand `cmd:"" group:"The mesh" help:"Trust a node's key, after comparing six words."`
+	Revoke revokeCommand `cmd:"" group:"The mesh" help:"End the membership of a node."`
 
 	Handoff handoffCommand `cmd:"" group:"Agents" help:"Hand a task to an agent of any node and print its answer."`
 	Send    sendCommand    `cmd:"" group:"Agents" help:"Send a message to an agent of any node."`
@@ -109,6 +115,13 @@ func (a *app) json(v any) error {
 	enc := json.NewEncoder(a.Out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// jsonLine prints v for programs that read line by line.
+func jsonLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 

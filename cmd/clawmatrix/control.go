@@ -12,6 +12,12 @@ import (
 // mountControl mounts what the owner's commands ask.
 func (n *node) mountControl() {
 	answer(n.onSocket, "GET /status", func(context.Context, none) (report, error) { return n.report(), nil })
+	answer(n.onSocket, "GET /peers", func(context.Context, none) ([]peerView, error) { return n.peers(), nil })
+	answer(n.onSocket, "POST /who", n.who)
+	answer(n.onSocket, "POST /pin", n.pin)
+	answer(n.onSocket, "POST /unpin", n.unpin)
+	answer(n.onSocket, "POST /revoke", n.revoke)
+	answer(n.onSocket, "POST /invite", n.invite)
 	n.onSocket.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
 		n.halt()
 		control.Reply(w, struct{}{}, nil)
@@ -47,6 +53,7 @@ type report struct {
 	Trust    string   `json:"trust"`
 	Listen   string   `json:"listen,omitempty"` // HOST:PORT
 	Proxy    string   `json:"proxy"`            // base URL of the models
+	Secret   string   `json:"secret"`           // which is in force, not itself
 	Relayed  int      `json:"relayed"`          // circuits of others that pass through here
 	Problems []string `json:"problems,omitempty"`
 }

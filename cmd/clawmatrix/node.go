@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid/worker"
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
 	"lobstah/internal/dualport"
@@ -25,7 +26,7 @@ import (
 	"lobstah/mesh/member"
 )
 
-// A node is this program while it runs. It serves four kinds of callers, each by
+// A node is this program while it runs. It serves five kinds of callers, each by
 // its own mux; mount says who they are and what they get.
 type node struct {
 	*app
@@ -36,13 +37,17 @@ type node struct {
 	mesh   *mesh.Node
 	state  *state
 
-	desk     *agent.Desk     // takes tasks for this node's agents
-	exchange *agent.Exchange // hands tasks to agents of all nodes
+	ways     http.RoundTripper // to all nodes, this one too
+	problems []string          // what the owner should know, for status
+	worker   *worker.Worker    // lends this node's models
+	desk     *agent.Desk       // takes tasks for this node's agents
+	exchange *agent.Exchange   // hands tasks to agents of all nodes
 
 	onPort   *http.ServeMux // port 19000: anybody
 	onMesh   *http.ServeMux // other members; mesh.Caller tells whose key
 	onLocal  *http.ServeMux // 127.0.0.1:19001: any program of this machine, web pages excluded
 	onSocket *http.ServeMux // the control socket: the owner
+	onGuests *http.ServeMux // port 19000, without the secret: who was invited, and who was lent models
 
 	halt    context.CancelFunc // begins to stop
 	tasks   sync.WaitGroup
@@ -50,6 +55,9 @@ type node struct {
 	closers []func(context.Context) error
 	failed  chan error        // the first server that failed; buffered
 	news    chan member.Event // for keepHouse
+	woken   chan struct{}     // for keepHouse; capacity 1
+
+	rotating sync.Mutex // held while the secret changes
 
 	mu    sync.Mutex
 	offer member.Offer // guarded by mu; what the mesh is told
@@ -66,13 +74,15 @@ type node struct {
 func (n *node) mount() {
 	n.onPort.Handle(link.Path, n.mesh)
 
-	// /v1/...               models of this node           (models)
+	// /v1/...               models of this node           (openModels)
 	// /mesh/v1/tools/...    tools of this node            (tool)
 	// agent.Path            agents of this node           (openAgents)
 	n.onMesh.HandleFunc("GET /mesh/v1/hello", n.hello)
+	n.onMesh.HandleFunc("POST "+secretPath, n.takeSecret)
 
-	// /v1/...               models of all nodes           (models)
+	// /v1/...               models of all nodes           (openModels)
 
+	n.mountGuests()
 	n.mountControl()
 }
 
@@ -100,6 +110,7 @@ func (a *app) openNode(ctx context.Context, log *slog.Logger) (*node, context.Co
 	n := &node{
 		app: a, log: log, failed: make(chan error, 1), news: make(chan member.Event, maxNews),
 		onPort: http.NewServeMux(), onMesh: http.NewServeMux(), onLocal: http.NewServeMux(), onSocket: http.NewServeMux(),
+		onGuests: http.NewServeMux(), woken: make(chan struct{}, 1),
 	}
 	ctx, n.halt = context.WithCancel(ctx)
 	if err := n.open(ctx); err != nil {
@@ -125,7 +136,8 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.mount()
-	if err := n.openAgents(ctx); err != nil {
+	n.ways = n.withSelf()
+	if err := errors.Join(n.openModels(ctx), n.openAgents(ctx)); err != nil {
 		return err
 	}
 	return n.listen()
@@ -142,7 +154,7 @@ func (n *node) join() (err error) {
 	n.offer = n.config.Offer()
 	cfg := mesh.Config{
 		Pair: n.id.Pair, Name: n.config.NodeID, Secrets: secrets, Retired: retired, Log: n.log.With("part", "mesh"),
-		Offer: n.offer, Pins: n.state.pinned(), Revocations: n.state.revocations, Trusts: n.obeys, Notify: n.heard,
+		Offer: n.offer, Pins: n.state.pinned(), Revocations: n.state.revocations, Trusts: n.obeys, Notify: n.heard, Guests: n.config.Listen,
 	}
 	for _, p := range n.config.Peers {
 		cfg.Peers = append(cfg.Peers, mesh.Peer{URL: p.URL, Name: p.NodeID, Key: p.ID()})
@@ -171,6 +183,7 @@ func (n *node) listen() error {
 			return errors.Join(err, owner.Close(), local.Close(), open.Close())
 		}
 		n.serve(dualport.Listen(open, tls), n.onPort)
+		n.serve(n.mesh.GuestListener(), n.onGuests)
 	}
 	n.serve(local, localOnly(n.config.ProxyPort, n.onLocal))
 	n.serve(n.mesh.Listener(), n.onMesh)

@@ -25,6 +25,9 @@ A configuration of the original works as it is:
 }
 
 func (c *startCommand) Run(ctx context.Context, a *app) (err error) {
+	if !exists(a.home.Config) && exists(a.guestPath()) {
+		return a.beGuest(ctx, c.logger(a))
+	}
 	n, ctx, err := a.openNode(ctx, c.logger(a))
 	if err != nil {
 		return err
@@ -73,7 +76,9 @@ func (n *node) introduce() {
 func (n *node) report() report {
 	r := report{
 		Holder: n.lock.Holder(), Node: n.config.NodeID, Key: n.id.ID(), Version: version(), Config: n.home.Config, Trust: string(n.config.Trust),
-		Proxy: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(n.config.ProxyPort)),
+		Secret: n.secretsDrawn(), Relayed: n.mesh.Relayed(),
+		Problems: n.problems,
+		Proxy:    "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(n.config.ProxyPort)),
 	}
 	if n.config.Listen {
 		r.Listen = net.JoinHostPort(n.config.ListenHost, strconv.Itoa(n.config.ListenPort))

@@ -52,6 +52,7 @@ func (a *app) printStatus(r report) error {
 	t.Row("version", r.Version)
 	t.Row("config", r.Config)
 	t.Row("trust", r.Trust)
+	t.Row("secret", r.Secret)
 	if r.Listen != "" {
 		t.Row("listens", r.Listen)
 	}

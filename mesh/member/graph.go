@@ -64,8 +64,9 @@ func (s *State) Member(id key.ID) (m Member, ok bool) {
 
 func (s *State) member(id key.ID, e *entry) Member {
 	m := Member{Record: e.record, Status: e.status, Since: e.since, Via: e.via, Hops: e.hops}
-	_, m.Direct = s.links[id]
-	if e.dist >= 0 {
+	if n, direct := s.links[id]; direct {
+		m.Direct, m.RTT = true, n.rtt // measured since the graph was searched
+	} else if e.dist >= 0 {
 		m.RTT = e.dist - relayCost*time.Duration(max(e.hops-1, 0))
 	}
 	return m

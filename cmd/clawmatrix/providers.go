@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"lobstah/grid/engine"
+	"lobstah/grid/engine/anthropic"
+	"lobstah/grid/engine/detect"
+	"lobstah/grid/engine/lent"
+	"lobstah/grid/engine/ollama"
+	"lobstah/grid/engine/openaiapi"
+	"lobstah/grid/engine/pool"
+	"lobstah/mesh/config"
+)
+
+// A service is a provider in the cloud, known by its name.
+type service struct {
+	base, variable string
+	messages       bool // it speaks Anthropic's API
+}
+
+var services = map[string]service{
+	"anthropic":  {anthropic.Address, "ANTHROPIC_API_KEY", true},
+	"openai":     {"https://api.openai.com/v1", "OPENAI_API_KEY", false},
+	"openrouter": {"https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", false},
+}
+
+// providers find the engine behind a model of the configuration.
+type providers struct {
+	*app
+	found    []detect.Finding // engines of this machine
+	openclaw map[string]openclawProvider
+}
+
+// lend makes engines of the models that the configuration lends, and says which
+// cannot be lent now.
+func (a *app) lend(ctx context.Context, models []config.Model) (engines []engine.Engine, problems []string) {
+	if len(models) == 0 {
+		return nil, nil
+	}
+	done := a.Progress("looking for engines on this machine")
+	p := providers{app: a, found: detect.Look(ctx, detect.Config{OllamaHost: a.Getenv("OLLAMA_HOST")})}
+	done()
+	var err error
+	if p.openclaw, err = a.openclawProviders(); err != nil {
+		problems = append(problems, err.Error())
+	}
+	for _, m := range models {
+		e, err := p.engine(m.Provider)
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("the model %s is not lent: %v", m.ID, err))
+			continue
+		}
+		engines = append(engines, &lent.Model{ID: m.ID, Wire: m.Model, Engine: e})
+	}
+	return engines, problems
+}
+
+// engine is that of a provider: an engine of this machine, a provider of this
+// machine's OpenClaw, a service by its key's usual variable, or an address.
+func (p *providers) engine(provider string) (engine.Engine, error) {
+	if found := p.local(provider); len(found) > 0 {
+		return pool.New(found...), nil
+	}
+	if own, ok := p.openclaw[provider]; ok {
+		return own.engine(p.app)
+	}
+	if s, ok := services[provider]; ok {
+		k := p.Getenv(s.variable)
+		if k == "" {
+			return nil, fmt.Errorf("the provider %s needs its key in %s where the node is started", provider, s.variable)
+		}
+		return newEngine(s.base, k, s.messages)
+	}
+	switch {
+	case strings.Contains(provider, "://"):
+		return newEngine(provider, "", false)
+	case provider == detect.Ollama: // it may be started later
+		return ollama.New(p.Getenv("OLLAMA_HOST"), nil)
+	case provider == "":
+		return nil, errors.New("no engine was found on this machine; name its provider, or an address such as http://127.0.0.1:8080/v1")
+	}
+	return nil, fmt.Errorf("no engine of this machine and no provider of OpenClaw is called %q; an address such as http://127.0.0.1:8080/v1 works too", provider)
+}
+
+// local are the engines of this machine of a kind, or all.
+func (p *providers) local(kind string) (list []engine.Engine) {
+	for _, f := range p.found {
+		if f.Engine != nil && (f.Kind == kind || kind == "") {
+			list = append(list, f.Engine)
+		}
+	}
+	return list
+}
+
+func newEngine(base, key string, messages bool) (engine.Engine, error) {
+	if messages {
+		return anthropic.New(anthropic.Config{BaseURL: base, Key: key})
+	}
+	return openaiapi.New(openaiapi.Config{BaseURL: base, Key: key})
+}
+
+// An openclawProvider is one of models.providers in OpenClaw's configuration.
+type openclawProvider struct {
+	BaseURL string `json:"baseUrl"`
+	APIKey  any    `json:"apiKey"` // a text, or a reference to a secret
+	API     string `json:"api"`
+}
+
+// openclawProviders reads those of this machine's OpenClaw, if it has one.
+func (a *app) openclawProviders() (map[string]openclawProvider, error) {
+	path := a.Getenv("OPENCLAW_CONFIG_PATH")
+	if path == "" {
+		path = filepath.Join(a.Getenv("HOME"), ".openclaw", "openclaw.json")
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var file struct {
+		Models struct {
+			Providers map[string]openclawProvider `json:"providers"`
+		} `json:"models"`
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the providers of OpenClaw are not known: reading %s: %w", path, err)
+	}
+	return file.Models.Providers, nil
+}
+
+func (o openclawProvider) engine(a *app) (engine.Engine, error) {
+	speaks := []string{"", "openai-completions", "openai-responses", "anthropic-messages"}
+	if !slices.Contains(speaks, o.API) {
+		return nil, fmt.Errorf("its API in OpenClaw's configuration is %q, which is not spoken here", o.API)
+	}
+	k, _ := o.APIKey.(string)
+	if name, ok := strings.CutPrefix(k, "${"); ok {
+		k = a.Getenv(strings.TrimSuffix(name, "}"))
+	}
+	if _, reference := o.APIKey.(map[string]any); reference {
+		return nil, errors.New("its key in OpenClaw's configuration is a reference to a secret; give the node the key in its usual variable")
+	}
+	return newEngine(o.BaseURL, k, o.API == "anthropic-messages")
+}
