@@ -21,34 +21,35 @@ import (
 	"lobstah/key"
 	"lobstah/mesh/link"
 	"lobstah/mesh/member"
+	"lobstah/mesh/tool"
 )
 
 // Defaults of fields.
 const (
-	DefaultListenHost     = "0.0.0.0"
-	DefaultListenPort     = 19000
-	DefaultProxyPort      = 19001
-	DefaultMaxOutputBytes = 1 << 20
+	DefaultListenHost = "0.0.0.0"
+	DefaultListenPort = 19000
+	DefaultProxyPort  = 19001
 )
 
 // Config is what the file says, with defaults filled in.
 type Config struct {
-	NodeID     string    `json:"nodeId"`
-	Secret     Secrets   `json:"secret"`
-	Trust      Trust     `json:"trust,omitempty"`
-	Listen     bool      `json:"listen,omitempty"`
-	ListenHost string    `json:"listenHost,omitempty"`
-	ListenPort int       `json:"listenPort,omitempty"`
-	TLSCert    string    `json:"tlsCert,omitempty"` // file; without it the node's own certificate
-	TLSKey     string    `json:"tlsKey,omitempty"`
-	Addresses  []string  `json:"addresses,omitempty"` // HOST[:PORT] where others reach the listener; for invitations
-	Peers      []Peer    `json:"peers,omitempty"`
-	Agents     []Agent   `json:"agents,omitempty"`
-	Models     []Model   `json:"models,omitempty"`
-	Tags       []string  `json:"tags,omitempty"`
-	ProxyPort  int       `json:"proxyPort,omitempty"`
-	ToolProxy  ToolProxy `json:"toolProxy,omitempty"`
-	Gateway    Gateway   `json:"gateway,omitempty"`
+	NodeID     string      `json:"nodeId"`
+	Secret     Secrets     `json:"secret"`
+	Trust      Trust       `json:"trust,omitempty"`
+	Listen     bool        `json:"listen,omitempty"`
+	ListenHost string      `json:"listenHost,omitempty"`
+	ListenPort int         `json:"listenPort,omitempty"`
+	TLSCert    string      `json:"tlsCert,omitempty"` // file; without it the node's own certificate
+	TLSKey     string      `json:"tlsKey,omitempty"`
+	Addresses  []string    `json:"addresses,omitempty"` // HOST[:PORT] where others reach the listener; for invitations
+	Peers      []Peer      `json:"peers,omitempty"`
+	Agents     []Agent     `json:"agents,omitempty"`
+	Models     []Model     `json:"models,omitempty"`
+	Tags       []string    `json:"tags,omitempty"`
+	ProxyPort  int         `json:"proxyPort,omitempty"`
+	ToolProxy  tool.Config `json:"toolProxy,omitempty"`
+	APIPort    int         `json:"apiPort,omitempty"` // on loopback, for programs that call tools; 0 for none
+	Gateway    Gateway     `json:"gateway,omitempty"`
 }
 
 // Secrets are the secrets of the mesh, the newest first. The file has one text
@@ -109,24 +110,7 @@ type Model struct {
 	ID          string `json:"id"`
 	Provider    string `json:"provider,omitempty"`
 	Description string `json:"description,omitempty"`
-}
-
-// ToolProxy says which tools others may run here. Deny wins; an empty Allow
-// allows nothing, and "*" everything.
-type ToolProxy struct {
-	Enabled        bool              `json:"enabled,omitempty"`
-	Allow          []string          `json:"allow,omitempty"`
-	Deny           []string          `json:"deny,omitempty"`
-	MaxOutputBytes int               `json:"maxOutputBytes,omitempty"`
-	Callers        map[string]Caller `json:"callers,omitempty"` // by node name or key
-	Approve        []string          `json:"approve,omitempty"` // a command that is asked before each call
-}
-
-// A Caller narrows the tools for one node.
-type Caller struct {
-	Allow    []string   `json:"allow,omitempty"`
-	Paths    []string   `json:"paths,omitempty"`    // folders that file tools stay inside of
-	Commands [][]string `json:"commands,omitempty"` // argument patterns that exec may run, without a shell
+	Model       string `json:"model,omitempty"` // its name at the provider, when it is not ID
 }
 
 // defaults fills in what the file left out.
@@ -142,9 +126,6 @@ func (c *Config) defaults() {
 	}
 	if c.ProxyPort == 0 {
 		c.ProxyPort = DefaultProxyPort
-	}
-	if c.ToolProxy.MaxOutputBytes == 0 {
-		c.ToolProxy.MaxOutputBytes = DefaultMaxOutputBytes
 	}
 }
 
@@ -188,14 +169,7 @@ func (c *Config) Warnings() (list []string) {
 			list = append(list, fmt.Sprintf("%s: others on the way see that this is a mesh, though not what it carries; take wss://", p.URL))
 		}
 	}
-	return append(list, c.ToolProxy.warnings()...)
-}
-
-func (t *ToolProxy) warnings() (list []string) {
-	if t.Enabled && len(t.Allow) == 0 && len(t.Callers) == 0 {
-		list = append(list, `toolProxy allows nothing, since its allow list is empty; the original would allow everything, which is written as: allow: ["*"]`)
-	}
-	return list
+	return append(list, c.ToolProxy.Warnings()...)
 }
 
 // Loopback reports whether a host is this very machine.
