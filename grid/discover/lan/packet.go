@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,12 +110,7 @@ func (q question) concerns(h hint) bool {
 	for _, one := range q.asked {
 		name := one.Name.String()
 		is := func(types ...dnsmessage.Type) bool {
-			for _, t := range append(types, dnsmessage.TypeALL) {
-				if one.Type == t {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(append(types, dnsmessage.TypeALL), one.Type)
 		}
 		switch {
 		case sameName(name, service) && is(dnsmessage.TypePTR):

@@ -105,7 +105,7 @@ func browse(ctx context.Context, list []link) ([]voice, error) {
 	ctx, cancel := context.WithTimeout(ctx, listenFor)
 	defer cancel()
 	ears := &ears{}
-	var faults []error
+	open, faults := 0, []error{}
 	for i := range list {
 		for _, group := range []netip.AddrPort{group4, group6} {
 			if !list[i].speaks(group) {
@@ -113,11 +113,14 @@ func browse(ctx context.Context, list []link) ([]voice, error) {
 			}
 			if err := ears.open(ctx, group, &list[i]); err != nil {
 				faults = append(faults, fmt.Errorf("on %s: %w", list[i].Name, err))
+			} else {
+				open++
 			}
 		}
 	}
 	ears.tasks.Wait()
-	if len(ears.heard) == 0 && len(faults) > 0 {
+	// An address that is new or going away cannot be used for a moment.
+	if open == 0 {
 		return nil, fmt.Errorf("look for neighbours: %w", errors.Join(faults...))
 	}
 	return ears.heard, nil
