@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,10 +144,8 @@ func (b *bed) await(id string, wanted ...Status) Batch {
 		if got.Status.Ended() {
 			return got
 		}
-		for _, status := range wanted {
-			if got.Status == status {
-				return got
-			}
+		if slices.Contains(wanted, got.Status) {
+			return got
 		}
 		pause := time.Second // virtual
 		if i > 600 {

@@ -98,6 +98,7 @@ func (p *pool) enter(ctx context.Context, model string, bytes int64, left func()
 	at := p.waiters.PushBack(w)
 	p.mu.Unlock()
 	p.assign()
+	p.look()
 	select {
 	case <-w.placed:
 		return w.place, nil
@@ -154,6 +155,9 @@ func (p *pool) assign() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, again := p.now(), lookEvery
+	if p.waiters.Len() == 0 {
+		again = idle
+	}
 	known := map[string][]Peer{}
 	for at := p.waiters.Front(); at != nil; {
 		w, next := at.Value.(*waiter), at.Next()
@@ -299,6 +303,11 @@ func (p *pool) pauseFor(model string, told time.Duration, reason string) {
 	}
 	s.pause = now.Add(told)
 	p.mu.Unlock()
+	p.look()
+}
+
+// look lets run find out anew how long it may sleep.
+func (p *pool) look() {
 	select {
 	case p.changed <- struct{}{}:
 	default:
