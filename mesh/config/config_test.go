@@ -12,6 +12,7 @@ import (
 
 	"lobstah/internal/livefile"
 	"lobstah/mesh/member"
+	"lobstah/mesh/tool"
 )
 
 func TestOriginalConfigurations(t *testing.T) {
@@ -25,7 +26,7 @@ func TestOriginalConfigurations(t *testing.T) {
 		{
 			NodeID: "office-01", Peers: hub, Agents: agent("coder", "Writes and debugs code, has repo access", "coding"),
 			Models: []Model{{ID: "claude-sonnet", Provider: "anthropic"}, {ID: "deepseek-coder", Provider: "ollama"}}, Tags: []string{"office", "gpu"},
-			ToolProxy: ToolProxy{Enabled: true, Allow: []string{"exec", "read", "edit", "web_search"}, Deny: []string{"write", "browser", "sessions_spawn"}},
+			ToolProxy: tool.Config{Enabled: true, Allow: []string{"exec", "read", "edit", "web_search"}, Deny: []string{"write", "browser", "sessions_spawn"}},
 		},
 		{NodeID: "home-01", Peers: hub, Agents: agent("assistant", "Personal assistant", "general"), Models: []Model{}, Tags: []string{"home"}},
 	} {
@@ -150,6 +151,7 @@ func TestOfferHidesAddresses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("nodeId: a\nsecret: s\npeers: [{nodeId: b, url: 'wss://b'}]")
 	f.Add("{\"nodeId\": \"a\", \"secret\": [\"s\"], \"toolProxy\": {\"enabled\": true}}")
+	f.Add("nodeId: a\nsecret: s\ntoolProxy: {callers: {b: {allow: [exec], commands: [git log *, [ls, a b]]}}}")
 	f.Add("nodeId: &a x\nsecret: *a")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse([]byte(text))
@@ -157,4 +159,39 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q reads as %+v", text, c)
 		}
 	})
+}
+
+// What stands in toolProxy is read with all its forms, and faults have their line.
+func TestToolProxy(t *testing.T) {
+	t.Parallel()
+	const node = "nodeId: a\nsecret: s\n"
+	c, err := Parse([]byte(node + `toolProxy:
+  enabled: true
+  callers:
+    home-01: {allow: [exec, read], paths: [/srv, ~/x], commands: [git log *, [echo, a b]]}
+  approve: {command: [ask], tools: [exec]}
+  mcp: {files: {command: [server, --root, /srv]}}
+  gateway: {url: "http://127.0.0.1:18789/plugins/clawmatrix", tokenFile: /t}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tool.Rule{Allow: []string{"exec", "read"}, Paths: []string{"/srv", "~/x"}, Commands: []tool.Pattern{{"git", "log", "*"}, {"echo", "a b"}}}
+	if diff := cmp.Diff(want, c.ToolProxy.Callers["home-01"]); diff != "" {
+		t.Errorf("the rule (-want +got):\n%s", diff)
+	}
+	if c.ToolProxy.Approve.Command[0] != "ask" || c.ToolProxy.MCP["files"].Command[0] != "server" || c.ToolProxy.Gateway.TokenFile != "/t" {
+		t.Errorf("read %+v", c.ToolProxy)
+	}
+	for text, want := range map[string]string{
+		"toolProxy:\n  enabled: true\n  alow: [a]": "line 5: there is no field \"alow\"", "toolProxy:\n  paths: [a]": "is not absolute",
+		"toolProxy:\n  commands: [g* a]": "may not be a pattern", "toolProxy: {callers: {b: {comands: [a]}}}": "commands", "apiPort: 70000": "is no port",
+	} {
+		if _, err := Parse([]byte(node + text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", text, err, want)
+		}
+	}
+	if c, err = Parse([]byte(node + "toolProxy: {enabled: true, callers: {}}")); err != nil || c.ToolProxy.Callers == nil {
+		t.Errorf("an empty list of callers became %v, %v", c.ToolProxy.Callers, err)
+	}
 }

@@ -47,7 +47,7 @@ func (d *Draft) Text() []byte {
 	line("models: []   # - {id: qwen3:4b, provider: ollama}")
 	line("tags: []")
 	line("toolProxy:\n  enabled: false   # others run no tools here")
-	line("  allow: []        # such as [read, exec]; [\"*\"] is everything\n  callers: {}      # such as laptop: {allow: [read], paths: [/srv/work]}")
+	line("  callers: {}      # such as laptop: {allow: [read, exec], paths: [/srv/work], commands: [git status]}")
 	return []byte(b.String())
 }
 

@@ -244,8 +244,11 @@ func (k *checker) checkRest(c *Config) error {
 			return k.fault(fmt.Sprintf("$.models[%d].provider", i), "provider: %s", fault)
 		}
 	}
-	if c.ToolProxy.MaxOutputBytes < 0 {
-		return k.fault("$.toolProxy.maxOutputBytes", "maxOutputBytes: want a number of bytes")
+	if err := c.ToolProxy.Check(); err != nil {
+		return k.fault("$.toolProxy", "%w", err)
+	}
+	if c.APIPort < 0 || c.APIPort > 65535 {
+		return k.fault("$.apiPort", "apiPort: %d is no port", c.APIPort)
 	}
 	return nil
 }

@@ -30,11 +30,7 @@ func (p *Policy) FullPower() []string {
 		return nil
 	}
 	if p.cfg.Callers == nil {
-		who := "every member of the mesh"
-		if p.place.Verified {
-			who = "every verified node"
-		}
-		return p.powers(who, p.cfg.Allow, nil)
+		return p.powers("every node that this one trusts", p.cfg.Allow, nil)
 	}
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
@@ -82,17 +78,21 @@ func programName(program string) string {
 	return strings.TrimSuffix(strings.ToLower(path.Base(strings.ReplaceAll(program, `\`, "/"))), ".exe")
 }
 
-// Notes says what in a configuration does not do what its writer may expect: the
-// original's meaning of an empty list, callers whose names are not pinned, folders
-// of callers outside of the node's.
+// Warnings says what differs from the original's meaning of the same lines.
+func (c *Config) Warnings() []string {
+	if !c.Enabled || len(c.Allow) > 0 || c.Allow == nil && len(c.Callers) > 0 {
+		return nil
+	}
+	return []string{`toolProxy allows nothing, since its allow list is empty; the original would allow everything, which is written as: allow: ["*"]`}
+}
+
+// Notes says what in a configuration does not do what its writer may expect:
+// callers whose names are not pinned, folders of callers outside of the node's.
 func (p *Policy) Notes() []string {
 	if !p.cfg.Enabled {
 		return nil
 	}
 	var out []string
-	if len(p.cfg.Allow) == 0 && !p.byCaller() {
-		out = append(out, `toolProxy.allow is empty and so allows nothing; the line that restores the original's meaning is "allow": ["*"]`)
-	}
 	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
 		if _, err := key.ParseID(name); err == nil {
 			continue
