@@ -28,7 +28,7 @@ type commands struct {
 	ID     idCommand     `cmd:"" name:"id" group:"Pool machines" help:"Print this machine's public key."`
 
 	Balance balanceCommand `cmd:"" group:"Accounts" help:"Who served whom, and who owes what."`
-	Receipt receiptCommand `cmd:"" group:"Accounts" help:"Check receipts."`
+	Receipt receiptCommand `cmd:"" group:"Accounts" help:"Check receipts, or make them public."`
 	Ledger  ledgerCommand  `cmd:"" group:"Accounts" help:"Look at, copy and check the ledger."`
 
 	Worker  workerCommand  `cmd:"" group:"Run" help:"Serve this machine's models only."`
@@ -62,9 +62,6 @@ func run(ctx context.Context, args []string, streams cli.IO) int {
 
 func execute(ctx context.Context, args []string, streams cli.IO) error {
 	args = cmdline.Rewrite(args)
-	if err := notYet(args); err != nil {
-		return err
-	}
 	a := &app{IO: streams}
 	var err error
 	if a.home, err = home.Find(streams.Getenv); err != nil {

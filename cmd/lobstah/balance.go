@@ -11,7 +11,9 @@ import (
 )
 
 type balanceCommand struct {
-	JSON bool `name:"json" help:"Print JSON, as GET /balance of a router does."`
+	Network bool          `help:"Show also what others made public on Nostr relays, which counts in no balance here."`
+	Relays  nostrSettings `embed:""`
+	JSON    bool          `name:"json" help:"Print JSON, as GET /balance of a router does."`
 }
 
 // Help is printed by --help.
@@ -21,27 +23,49 @@ owes them. What this machine served to itself is counted apart; nobody owes it.
 
 Examples:
   lobstah balance
-  lobstah balance --json | jq .perPeer`
+  lobstah balance --json | jq .perPeer
+  lobstah balance --network --nostr-relay wss://relay.example`
 }
 
 func (c *balanceCommand) Run(ctx context.Context, a *app) error {
-	book, err := a.readBook(ctx)
-	if errors.Is(err, fs.ErrNotExist) && !c.JSON {
-		a.say("no receipts yet")
-		return a.noteHints(err)
-	}
-	if err != nil {
+	s, err := a.accounts(ctx)
+	none := errors.Is(err, fs.ErrNotExist)
+	if err != nil && (!none || c.JSON) {
 		return err
+	}
+	var public *publicReceipts
+	if c.Network {
+		done := a.Progress("asking relays")
+		p, err := collectPublic(ctx, c.Relays.Relays)
+		done()
+		if err != nil {
+			return err
+		}
+		public = &p
+	}
+	switch {
+	case c.JSON:
+		return a.json(balanceJSON{s.Owner.String(), balances(s), s.Self.SelfServed, public})
+	case none:
+		a.say("no receipts yet")
+		err = a.noteHints(err)
+	default:
+		err = a.printBalance(s)
+	}
+	if err == nil && public != nil {
+		err = a.printPublic(*public)
+	}
+	return err
+}
+
+// accounts draws up the accounts of this machine's ledger.
+func (a *app) accounts(ctx context.Context) (ledger.Summary, error) {
+	book, err := a.readBook(ctx)
+	if err != nil {
+		return ledger.Summary{}, err
 	}
 	defer book.Close()
-	s, err := book.Balances(ctx)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return a.json(balanceJSON{s.Owner.String(), balances(s), s.Self.SelfServed})
-	}
-	return a.printBalance(s)
+	return book.Balances(ctx)
 }
 
 // noteHints prints the hints of an error that is no failure here.
@@ -55,7 +79,8 @@ func (a *app) noteHints(err error) error {
 type balanceJSON struct {
 	Pubkey string `json:"pubkey"`
 	router.Balances
-	SelfServed ledger.Tally `json:"selfServed"`
+	SelfServed ledger.Tally    `json:"selfServed"`
+	Network    *publicReceipts `json:"network,omitempty"` // under --network
 }
 
 func (a *app) printBalance(s ledger.Summary) error {

@@ -27,6 +27,8 @@ type report struct {
 	Worker   *grid.Capacity `json:"workerCapacity,omitempty"`
 	Engines  []string       `json:"engines,omitempty"`
 	Allowed  int            `json:"allowed"`
+	Boards   []placeReport  `json:"announced,omitempty"`  // where the worker announces itself
+	Sources  []placeReport  `json:"discovered,omitempty"` // where the router learns of peers
 	Problems []string       `json:"problems,omitempty"`
 }
 
@@ -68,6 +70,7 @@ func (p *process) serveControl() {
 	answerCall(mux, "POST /invite", p.invite)
 	answerCall(mux, "POST /reach", p.reach)
 	answerCall(mux, "POST /try", p.try)
+	answerCall(mux, "POST /discover", p.discover)
 	p.serve(p.control, mux)
 }
 
@@ -118,7 +121,9 @@ func (p *process) report(ctx context.Context) report {
 		stats := router.Stats()
 		r.Stats = &stats
 		p.ask(ctx, router, "/peers", &r.Peers)
+		r.Sources = p.sourceReports()
 	}
+	r.Boards = p.boardReports()
 	if worker != nil {
 		p.ask(ctx, worker, "/capacity", &r.Worker)
 		r.Engines = engines.live.state.Load().facts

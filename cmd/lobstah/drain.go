@@ -28,6 +28,11 @@ func (p *process) drain(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var errs [3]error
 	worker, router, _ := p.parts()
+	wg.Go(func() {
+		if err := p.withdraw(abort); err != nil {
+			p.warn("an announcement was not taken back and runs out by itself: %v", err)
+		}
+	})
 	if router != nil {
 		wg.Go(func() { errs[0] = router.Drain(abort) })
 		wg.Go(func() { errs[2] = p.batches.Drain(abort) })

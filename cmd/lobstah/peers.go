@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -14,10 +15,13 @@ import (
 )
 
 type peersCommand struct {
-	List   peersListCommand   `cmd:"" default:"withargs" help:"Print the peers (what peers alone does)."`
-	Add    peersAddCommand    `cmd:"" help:"Add a worker to ask, or change one."`
-	Remove peersRemoveCommand `cmd:"" help:"Ask a worker no more."`
-	Revoke peersRevokeCommand `cmd:"" help:"Have nothing more to do with a machine: ask it no more, and serve it no more."`
+	List     peersListCommand     `cmd:"" default:"withargs" help:"Print the peers (what peers alone does)."`
+	Add      peersAddCommand      `cmd:"" help:"Add a worker to ask, or change one."`
+	Remove   peersRemoveCommand   `cmd:"" help:"Ask a worker no more."`
+	Sync     peersSyncCommand     `cmd:"" help:"Ask trackers once for workers."`
+	Gossip   peersGossipCommand   `cmd:"" name:"gossip-nostr" help:"Ask Nostr relays once for workers."`
+	Discover peersDiscoverCommand `cmd:"" help:"Ask every place of discover.from once for workers."`
+	Revoke   peersRevokeCommand   `cmd:"" help:"Have nothing more to do with a machine: ask it no more, and serve it no more."`
 }
 
 type peersAddCommand struct {
@@ -186,27 +190,46 @@ type peersListCommand struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-func (c *peersListCommand) Run(a *app) error {
-	list, err := discover.Read(a.home.Peers)
+// Help is printed by --help.
+func (peersListCommand) Help() string {
+	return `Those that you added, then those that announced themselves where this machine
+looked: where each was learned, how long ago it was seen there, when its
+announcement ends, how it does by the router that runs here, and what it offers.`
+}
+
+func (c *peersListCommand) Run(ctx context.Context, a *app) error {
+	own, err := discover.Read(a.home.Peers)
 	if err != nil {
 		return cli.Hintf(err, "the file was left as it is; correct the line, or move the file away")
 	}
+	learned, err := a.learned(ctx)
+	if err != nil {
+		a.warn("the learned peers cannot be read: %v", err)
+	}
+	list := listed(own, learned, a.seenByRouter(ctx))
 	if c.JSON {
-		return a.json(append([]grid.Peer{}, list...))
+		return a.json(list)
 	}
 	if len(list) == 0 {
 		a.say("no peers configured")
-		a.note("Add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
+		a.note("Join another machine by the line that lobstah invite prints there, or add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
 		return nil
 	}
-	table := cli.Table{}
-	table.Row("PUBKEY", "URL", "LABEL")
-	for _, p := range list {
-		label := p.Label
-		if p.Insecure {
-			label += " (insecure)"
-		}
-		table.Row(p.ID.String(), p.URL, label)
+	return a.printListed(list)
+}
+
+// seenByRouter tells how the router that runs here finds the peers; nothing,
+// when none runs.
+func (a *app) seenByRouter(ctx context.Context) []peerReport {
+	_, client, err := a.running()
+	if err != nil {
+		return nil
 	}
-	return table.Print(a.Out, "")
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var r report
+	if err := client.Call(ctx, http.MethodGet, "/status", nil, &r); err != nil {
+		a.warn("what runs here does not tell how the peers do: %v", err)
+	}
+	return r.Peers
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,9 @@ type process struct {
 	asked        *peerList             // guarded by mu; the router's peers, nil without one
 	workerServer *http.Server          // guarded by mu; nil without a worker
 	serving      http.Handler          // guarded by mu; the worker and its jobs, nil without
+	learner      *discover.Learner     // guarded by mu; of strangers for the router, nil without one
+	blockPrivate bool                  // guarded by mu; what learner may not bring
+	announcing   *announcing           // guarded by mu; nil while nobody is told of the worker
 
 	keys []string // that the router asks for
 	run  string   // names this run of the program to its jobs
@@ -180,10 +184,13 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
 }
 
-// serveRouter opens the router's port. The peers are those of the file and,
-// when worker is not empty, this machine's own at that URL.
+// serveRouter opens the router's port. The peers are those of the file, those
+// that were learned and, when worker is not empty, this machine's own at that
+// URL.
 func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
-	source := &peerList{file: p.peers}
+	p.mu.Lock()
+	source := &peerList{file: p.peers, learner: p.learner}
+	p.mu.Unlock()
 	if worker != "" {
 		source.setSelf(p.self(worker))
 	}
@@ -358,14 +365,16 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// peerList is the file's peers, after this machine itself.
+// peerList is the file's peers, after this machine itself and before the
+// learned ones: of a key that comes twice the first mention counts.
 type peerList struct {
-	file *discover.File
+	file    *discover.File
+	learner *discover.Learner // nil when nobody is learned
 
 	mu   sync.Mutex
-	self *grid.Peer  // guarded by mu; nil while this machine serves nothing
-	from []grid.Peer // guarded by mu; what list was made of
-	list []grid.Peer // guarded by mu
+	self *grid.Peer     // guarded by mu; nil while this machine serves nothing
+	from [2][]grid.Peer // guarded by mu; what list was made of
+	list []grid.Peer    // guarded by mu
 }
 
 func (l *peerList) setSelf(self *grid.Peer) {
@@ -374,17 +383,25 @@ func (l *peerList) setSelf(self *grid.Peer) {
 	l.self, l.list = self, nil
 }
 
-// List returns the same slice until the file changes, or this machine begins or
-// ends serving.
+// List returns the same slice until the file or what was learned changes, or
+// this machine begins or ends serving.
 func (l *peerList) List() []grid.Peer {
-	peers := l.file.Peers()
+	from := [2][]grid.Peer{l.file.Peers()}
+	if l.learner != nil {
+		from[1] = l.learner.Peers()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.self == nil {
-		return peers
-	}
-	if l.list == nil || len(peers) != len(l.from) || len(peers) > 0 && &peers[0] != &l.from[0] {
-		l.from, l.list = peers, append([]grid.Peer{*l.self}, peers...)
+	if l.list == nil || !sameSlice(from[0], l.from[0]) || !sameSlice(from[1], l.from[1]) {
+		l.from, l.list = from, slices.Concat([]grid.Peer{}, from[0], from[1])
+		if l.self != nil {
+			l.list = slices.Insert(l.list, 0, *l.self)
+		}
 	}
 	return l.list
+}
+
+// sameSlice reports whether both are one and the same, not only equal.
+func sameSlice(a, b []grid.Peer) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -17,7 +17,8 @@ import (
 const maxReceiptsBytes = 256 << 20
 
 type receiptCommand struct {
-	Verify receiptVerifyCommand `cmd:"" help:"Say whether receipts are genuine."`
+	Verify  receiptVerifyCommand  `cmd:"" help:"Say whether receipts are genuine."`
+	Publish receiptPublishCommand `cmd:"" help:"Make receipts public over Nostr, for good."`
 }
 
 type receiptVerifyCommand struct {

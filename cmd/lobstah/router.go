@@ -15,6 +15,8 @@ type routerStartCommand struct {
 	routerAddress   `embed:""`
 	askingSettings  `embed:""`
 	processSettings `embed:""`
+	Discovery       discoverySettings `embed:""`
+	Nostr           nostrSettings     `embed:""`
 }
 
 // Help is printed by --help.
@@ -24,16 +26,23 @@ func (routerStartCommand) Help() string {
 Examples:
   lobstah router start
   lobstah router start --port 8000
+  lobstah router start --discover-from https://tracker.example --discover-from nostr
   lobstah router start --host 0.0.0.0 --api-key "$(openssl rand -hex 16)" --allow-host box.local`
 }
 
 func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
+	if err := c.Discovery.check(c.Nostr); err != nil {
+		return err
+	}
 	p, ctx, err := a.openProcess(ctx, "lobstah router start", c.processSettings)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	p.keys = c.APIKey
+	if err := p.learn(ctx, c.Discovery, c.Nostr, c.BlockPrivate); err != nil {
+		return err
+	}
 	address, err := p.serveRouter(c.routerAddress, c.askingSettings, "")
 	if err != nil {
 		return err
@@ -45,7 +54,7 @@ func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	p.say("  pubkey:   %s", p.id.ID())
 	p.say("  API:      %s/v1", address)
 	(&banner{process: p}).openRouter(c.Host, address)
-	if len(p.peers.Peers()) == 0 {
+	if len(p.peers.Peers()) == 0 && len(c.Discovery.From) == 0 {
 		p.note("There are no peers yet. Add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
 	}
 	p.say("Ctrl-C stops.")

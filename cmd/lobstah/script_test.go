@@ -38,6 +38,11 @@ func TestMain(m *testing.M) {
 //	ollama VAR                starts an Ollama without models, its URL into $VAR
 //	pull                      gives it one
 //	listen VAR                takes a free port and keeps it, into $VAR
+//	port VAR                  finds a free port, into $VAR
+//	relay VAR                 starts a Nostr relay, its URL into $VAR
+//
+// $ADDRESS is an address of this machine in a network, where it has one, which
+// the condition address tells.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -45,6 +50,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("LOBSTAH_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("LOBSTAH_ENGINE_PORTS", "1") // what else runs here is no business of a test
 			env.Setenv("TZ", "UTC")
+			if own := ownAddresses(); len(own) > 0 {
+				env.Setenv("ADDRESS", own[0])
+			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			env.Values[engineKey{}] = &held{}
 			return nil
@@ -54,11 +62,14 @@ func TestScript(t *testing.T) {
 				_, err := exec.LookPath("bash")
 				return err == nil, nil
 			}
+			if name == "address" {
+				return len(ownAddresses()) > 0, nil
+			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen, "slow": slow, "release": releaseSlow,
-			"ollama": emptyOllama, "pull": pullModel,
+			"ollama": emptyOllama, "pull": pullModel, "port": freePort, "relay": startRelay,
 		},
 		RequireExplicitExec: true,
 	})

@@ -28,6 +28,10 @@ type settings struct {
 	Engines engineSettings  `embed:""`
 	Process processSettings `embed:""`
 	Tracker trackerSettings `embed:"" prefix:"tracker-"`
+
+	Announce  announceSettings  `embed:""`
+	Discovery discoverySettings `embed:""`
+	Nostr     nostrSettings     `embed:""`
 }
 
 type routerAddress struct {

@@ -79,6 +79,12 @@ func (a *app) printStatus(r report) error {
 		facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
 		facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
 	}
+	for _, b := range r.Boards {
+		facts.Row("announced", b.announcedText())
+	}
+	for _, place := range r.Sources {
+		facts.Row("discovers", place.discoversText())
+	}
 	for _, problem := range r.Problems {
 		facts.Row("PROBLEM", problem+"; what was read before stays in force")
 	}
@@ -104,4 +110,34 @@ func (a *app) printPeers(peers []peerReport) error {
 		}
 	}
 	return nil
+}
+
+// announcedText says how announcing at a place goes.
+func (p placeReport) announcedText() string {
+	switch {
+	case p.LastError != "":
+		return p.Name + ": FAILED, " + cli.Plural(p.Failures, "time") + ": " + p.LastError + lastOK(p.LastOK)
+	case p.LastOK.IsZero():
+		return p.Name + ": not yet"
+	}
+	return p.Name + ": ok " + ago(p.LastOK) + ", counts for " + cli.Duration(max(time.Until(p.Until), 0).Truncate(time.Second))
+}
+
+// discoversText says how asking a place for peers goes.
+func (p placeReport) discoversText() string {
+	text := p.Name + ": shows " + cli.Plural(p.Peers, "peer")
+	switch {
+	case p.LastError != "":
+		return text + "; FAILED: " + p.LastError + lastOK(p.LastOK)
+	case p.LastOK.IsZero():
+		return p.Name + ": not asked yet"
+	}
+	return text + ", asked " + ago(p.LastOK)
+}
+
+func lastOK(at time.Time) string {
+	if at.IsZero() {
+		return "; it never went well"
+	}
+	return "; last ok " + ago(at)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,11 +33,12 @@ Examples:
   lobstah up
   lobstah up --engine http://127.0.0.1:9000 --engine auto
   lobstah up --model hf:ggml-org/gemma-3-4b-it-GGUF
-  lobstah up --worker-host 0.0.0.0          lend to the keys that are allowed`
+  lobstah up --worker-host 0.0.0.0          lend to the keys that are allowed
+  lobstah up --discover-from https://tracker.example   ask also the workers that announce there`
 }
 
 func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
-	if err := c.Serving.check(); err != nil {
+	if err := cmp.Or(c.Serving.check(), c.Announce.check(c.Nostr, c.Worker), c.Discovery.check(c.Nostr)); err != nil {
 		return err
 	}
 	p, ctx, err := a.openProcess(ctx, upName, c.Process)
@@ -56,8 +58,14 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.learn(ctx, c.Discovery, c.Nostr, c.Asking.BlockPrivate); err != nil {
+		return err
+	}
 	address, err := p.serveRouter(c.Router, c.Asking, worker)
 	if err != nil {
+		return err
+	}
+	if err := p.announceWorker(c.Announce, c.Nostr, c.Engines); err != nil {
 		return err
 	}
 	b.worker(c.Worker, c.Serving)
@@ -65,6 +73,7 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	model := b.check(ctx, address, c.NoCheck)
 	if ctx.Err() == nil {
 		b.next(address, model)
+		p.sayAnnouncing(c.Announce, c.Worker, c.Serving.Open)
 		p.sayHowToAdd(c.Worker.Host)
 		b.addMachine()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,21 +18,25 @@ type workerStartCommand struct {
 	servingSettings `embed:""`
 	engineSettings  `embed:""`
 	processSettings `embed:""`
+	Announce        announceSettings `embed:""`
+	Nostr           nostrSettings    `embed:""`
 }
 
 // Help is printed by --help.
 func (workerStartCommand) Help() string {
 	return `On this machine everybody may use it. Beyond, with --host, it serves the keys on
-the allow list, who prove themselves with each request, and nobody else.
+the allow list, who prove themselves with each request, and nobody else. Nobody
+hears of it until it is told where to announce itself.
 
 Examples:
   lobstah worker start --host 0.0.0.0
   lobstah worker start --host 192.168.1.5 --concurrency 4 --credit 1000000
+  lobstah worker start --host 0.0.0.0 --announce-to https://tracker.example --announce-url http://198.51.100.7:17474
   lobstah worker start --engine demo --port 0`
 }
 
 func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
-	if err := c.check(); err != nil {
+	if err := cmp.Or(c.check(), c.Announce.check(c.Nostr, c.workerAddress)); err != nil {
 		return err
 	}
 	p, ctx, err := a.openProcess(ctx, "lobstah worker start", c.processSettings)
@@ -59,6 +64,10 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	p.say("  engine:   %s", strings.Join(found.facts, "\n            "))
 	p.say("  tier:     %s", c.Tier)
 	p.say("  at once:  %s", fmt.Sprintf("%d, and %d may wait", c.Concurrency, c.Queue))
+	if err := p.announceWorker(c.Announce, c.Nostr, c.engineSettings); err != nil {
+		return err
+	}
+	p.sayAnnouncing(c.Announce, c.workerAddress, c.Open)
 	p.warnReach(c.Host, c.Open)
 	p.sayHowToAdd(c.Host)
 	p.say("")
