@@ -28,6 +28,7 @@ type commands struct {
 	Join   joinCommand   `cmd:"" group:"The mesh" help:"Join the mesh of the machine that printed that line."`
 	Status statusCommand `cmd:"" group:"The mesh" help:"How this machine's node does."`
 	Peers  peersCommand  `cmd:"" group:"The mesh" help:"The other nodes, and what they offer."`
+	Doctor doctorCommand `cmd:"" group:"The mesh" help:"Which step on the way to a node fails, and what to do."`
 	Verify verifyCommand `cmd:"" group:"The mesh" help:"Trust a node's key, after comparing six words."`
 	Revoke revokeCommand `cmd:"" group:"The mesh" help:"End the membership of a node."`
 

@@ -18,6 +18,7 @@ func (n *node) mountControl() {
 	answer(n.onSocket, "POST /unpin", n.unpin)
 	answer(n.onSocket, "POST /revoke", n.revoke)
 	answer(n.onSocket, "POST /invite", n.invite)
+	answer(n.onSocket, "POST /doctor", n.diagnose)
 	n.onSocket.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
 		n.halt()
 		control.Reply(w, struct{}{}, nil)

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"time"
 
 	"lobstah/internal/control"
 	"lobstah/key"
@@ -97,3 +101,26 @@ func (n *node) hello(w http.ResponseWriter, r *http.Request) {
 	caller, err := mesh.Caller(r)
 	control.Reply(w, greeting{n.config.NodeID, n.id.ID(), caller, n.verified(caller), version()}, err)
 }
+
+// greet asks a node whether it lives; at is its clock, zero when it does not say.
+func (n *node) greet(ctx context.Context, id key.ID) (got greeting, at time.Time, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "mesh://"+id.String()+"/mesh/v1/hello", nil)
+	if err != nil {
+		return got, at, err
+	}
+	response, err := n.mesh.RoundTrip(r)
+	if err != nil {
+		return got, at, err
+	}
+	defer response.Body.Close()
+	if at, err = http.ParseTime(response.Header.Get("Date")); err != nil {
+		at = time.Time{} // a server need not say
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, maxGreeting)).Decode(&got)
+	if err == nil && got.Key != id {
+		err = fmt.Errorf("it says that it is %s", got.Key)
+	}
+	return got, at, err
+}
+
+const maxGreeting = 4 << 10
