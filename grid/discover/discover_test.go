@@ -92,7 +92,7 @@ func TestDamagedFile(t *testing.T) {
 		"[\n" + good + "\n] trail": "line 3: text after the array",
 		"[" + good + ",\n\n{]":     "line 3",
 		"[\n{\"pubkey\":\"lob1x\",\"url\":\"http://a\"}]":                                      "line 2: pubkey",
-		"[\n{\"pubkey\":\"" + id(1).String() + "\",\"url\":\"ftp://a\"}]":                      "line 2: url: \"ftp://a\": want http or https",
+		"[\n{\"pubkey\":\"" + id(1).String() + "\",\"url\":\"ftp://a\"}]":                      "line 2: url: \"ftp://a\": want http, https or mesh",
 		"[\n{\"pubkey\":\"" + id(1).String() + "\",\n\"url\":5}]":                              "line 3",
 		"[\n{\"pubkey\":\"" + id(1).String() + "\",\"url\":\"http://a\",\"label\":\"a\\nb\"}]": "line 2: label",
 		"[\n{\"pubkey\":\"" + strings.ToUpper(id(1).String()) + "\",\"url\":\"http://a:1\"}]":  "line 2: pubkey",
@@ -148,7 +148,11 @@ func TestParseURL(t *testing.T) {
 		"http://h/#f":             "",
 		"http://h:0":              "",
 		"ftp://h":                 "",
-		"mesh://lob1":             "",
+		"mesh://lob1/":            "mesh://lob1",
+		"mesh://office-01":        "mesh://office-01",
+		"mesh://h:1":              "",
+		"mesh://h/path":           "",
+		"mesh://":                 "",
 		strings.Repeat("h", 3000): "",
 	} {
 		got, err := ParseURL(text)

@@ -144,8 +144,8 @@ func ParseLabel(text string) (string, error) {
 }
 
 // ParseURL reads where a worker is: host, host:port (both mean TLS, and port
-// 17474), or an http or https URL. It returns the URL without a slash at the
-// end.
+// 17474), an http or https URL, or mesh:// and a node's key or name. It returns
+// the URL without a slash at the end.
 func ParseURL(text string) (string, error) {
 	text = strings.TrimSpace(text)
 	if text == "" || len(text) > 2048 {
@@ -160,8 +160,10 @@ func ParseURL(text string) (string, error) {
 	}
 	u.Scheme = strings.ToLower(u.Scheme)
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return "", fmt.Errorf("%q: want http or https, not %s", clip(text), clip(u.Scheme))
+	case u.Scheme == "mesh" && (u.Port() != "" || strings.Trim(u.Path, "/") != ""):
+		return "", fmt.Errorf("%q: a node of the mesh is mesh://KEY or mesh://NAME", clip(text))
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "mesh":
+		return "", fmt.Errorf("%q: want http, https or mesh, not %s", clip(text), clip(u.Scheme))
 	case u.Hostname() == "":
 		return "", fmt.Errorf("%q has no host", clip(text))
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":

@@ -229,7 +229,6 @@ func TestNeighbours(t *testing.T) {
 		addresses func(n int) []string
 		url       string
 	}{
-		"IPv4": {func(n int) []string { return []string{fmt.Sprintf("10.77.0.%d/24", n)} }, "https://10.77.0.1:17474"},
 		"IPv6": {func(n int) []string { return []string{fmt.Sprintf("fe80::%d/64", n), fmt.Sprintf("fd77::%d/64", n)} }, "https://[fd77::1]:17474"},
 		"both": {func(n int) []string {
 			return []string{fmt.Sprintf("fe80::%d/64", n), fmt.Sprintf("fd77::%d/64", n), fmt.Sprintf("10.77.0.%d/24", n)}

@@ -284,6 +284,7 @@ func bad(t *testing.T) map[string]script {
 	if err := inner.sign(secret); err != nil {
 		t.Fatal(err)
 	}
+	huge := `["` + strings.Repeat("x", 4<<20) + `"]`
 	tell := func(f func(ctx context.Context, ws *websocket.Conn, sub json.RawMessage) bool) script {
 		return func(ctx context.Context, ws *websocket.Conn, m []json.RawMessage) bool { return f(ctx, ws, m[1]) }
 	}
@@ -325,7 +326,7 @@ func bad(t *testing.T) map[string]script {
 			return false
 		}),
 		"huge messages": tell(func(ctx context.Context, ws *websocket.Conn, _ json.RawMessage) bool {
-			for say(ctx, ws, "[%q]", strings.Repeat("x", 4<<20)) {
+			for say(ctx, ws, "%s", huge) {
 			}
 			return false
 		}),
@@ -338,7 +339,7 @@ func TestBadRelays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := relay(t, serve(t, s))
-			c.silence, c.patience = 2*time.Second, 10*time.Second
+			c.silence, c.patience = 3*time.Second, 10*time.Second
 			began := time.Now()
 			urls, err := collect(t, c)
 			if len(urls) != 0 {
@@ -447,6 +448,54 @@ func TestReceiptsCannotHideOthers(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "relay ws://127.0.0.1:1: connect") {
 		t.Errorf("Receipts: %v; want to hear of the relay that is down", err)
+	}
+}
+
+// Making relays speaks to none of them, and announcing, learning and leaving
+// publish no receipt: only PublishReceipt does.
+func TestNothingIsPublishedUnasked(t *testing.T) {
+	t.Parallel()
+	said := make(chan string, 64)
+	h := &honest{}
+	relays, err := Relays([]string{serve(t, func(ctx context.Context, ws *websocket.Conn, m []json.RawMessage) bool {
+		kind := string(m[0])
+		if kind == `"EVENT"` {
+			kind += fmt.Sprint(" ", parse(t, m[1]).kind)
+		}
+		said <- kind
+		return h.script(ctx, ws, m)
+	})}, Config{Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := discover.NewLearner(discover.LearnerConfig{Sources: []discover.Source{relays[0]}})
+	a := discover.NewAnnouncer(discover.AnnouncerConfig{
+		Boards: []discover.Board{relays[0]}, Key: worker(1), Logger: slog.New(slog.DiscardHandler),
+		Offer: func(context.Context) (announce.Offer, error) {
+			return announce.Offer{URL: "https://h:1", TTL: 5 * time.Minute}, nil
+		},
+	})
+	if len(said) != 0 {
+		t.Error("a relay was spoken to before anybody asked for it")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	got := []string{<-said}
+	if states := l.Collect(t.Context()); states[0].LastErr != nil {
+		t.Error(states[0].LastErr)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	close(said)
+	for what := range said {
+		got = append(got, what)
+	}
+	slices.Sort(got)
+	if want := []string{`"EVENT" 31474`, `"EVENT" 5`, `"REQ"`}; !slices.Equal(got, want) {
+		t.Errorf("said %q; want %q", got, want)
 	}
 }
 

@@ -176,6 +176,49 @@ func TestUnchangedAnswer(t *testing.T) {
 	}
 }
 
+// A worker announces to two trackers, one of which is down for a while, and
+// leaves; a router learns of it and forgets it.
+func TestAnnounceAndLearn(t *testing.T) {
+	t.Parallel()
+	quiet := slog.New(slog.DiscardHandler)
+	up, down := client(t, ours(t).URL, Config{}), client(t, "http://127.0.0.1:1", Config{})
+	a := discover.NewAnnouncer(discover.AnnouncerConfig{
+		Boards: []discover.Board{up, down}, Key: pair(1), Logger: quiet,
+		Offer: func(context.Context) (announce.Offer, error) {
+			return announce.Offer{URL: "https://192.0.2.1:17474", Label: "box", Models: []string{"m"}, TTL: 5 * time.Minute}, nil
+		},
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	l := discover.NewLearner(discover.LearnerConfig{Sources: []discover.Source{up, down}, Logger: quiet})
+	deadline := time.After(time.Minute)
+	for len(l.Peers()) == 0 {
+		select {
+		case <-deadline:
+			t.Fatalf("nobody is known; announcing: %+v, learning: %+v", a.States(), l.Sources())
+		default:
+			l.Collect(t.Context())
+		}
+	}
+	if p := l.Peers()[0]; p != (grid.Peer{ID: pair(1).ID(), URL: "https://192.0.2.1:17474", Label: "box", Origin: grid.FromTracker}) {
+		t.Errorf("learned %+v", p)
+	}
+	if s := l.Sources(); s[0].LastErr != nil || s[1].LastErr == nil {
+		t.Errorf("sources: %+v", s)
+	}
+	stop()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "withdraw from tracker http://127.0.0.1:1") || strings.Contains(err.Error(), up.base) {
+		t.Errorf("Run: %v; want to hear of the tracker that is down alone", err)
+	}
+	for range 2 {
+		l.Collect(t.Context())
+	}
+	if len(l.Peers()) != 0 {
+		t.Errorf("after it left: %+v", l.Peers())
+	}
+}
+
 // The original's tracker, as it was recorded.
 func TestOriginalsTracker(t *testing.T) {
 	t.Parallel()
