@@ -32,6 +32,14 @@ type commands struct {
 	Verify verifyCommand `cmd:"" group:"The mesh" help:"Trust a node's key, after comparing six words."`
 	Revoke revokeCommand `cmd:"" group:"The mesh" help:"End the membership of a node."`
 
+	Exec  execCommand  `cmd:"" group:"Tools" help:"Run a command on a node."`
+	Read  readCommand  `cmd:"" group:"Tools" help:"Print a file of a node."`
+	Write writeCommand `cmd:"" group:"Tools" help:"Create or replace a file on a node."`
+	Edit  editCommand  `cmd:"" group:"Tools" help:"Replace a text in a file on a node."`
+	Tool  toolCommand  `cmd:"" group:"Tools" help:"Call any tool of a node."`
+	Tools toolsCommand `cmd:"" group:"Tools" help:"List the tools of a node that this one may use."`
+	Audit auditCommand `cmd:"" group:"Tools" help:"What other nodes did here by tools."`
+
 	Handoff handoffCommand `cmd:"" group:"Agents" help:"Hand a task to an agent of any node and print its answer."`
 	Send    sendCommand    `cmd:"" group:"Agents" help:"Send a message to an agent of any node."`
 	Tasks   tasksCommand   `cmd:"" group:"Agents" help:"What was asked of agents, by this node and of it."`

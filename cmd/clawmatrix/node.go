@@ -75,12 +75,13 @@ func (n *node) mount() {
 	n.onPort.Handle(link.Path, n.mesh)
 
 	// /v1/...               models of this node           (openModels)
-	// /mesh/v1/tools/...    tools of this node            (tool)
+	// tool.Path             tools of this node            (openTools)
 	// agent.Path            agents of this node           (openAgents)
 	n.onMesh.HandleFunc("GET /mesh/v1/hello", n.hello)
 	n.onMesh.HandleFunc("POST "+secretPath, n.takeSecret)
 
 	// /v1/...               models of all nodes           (openModels)
+	// /v1/nodes/...         tools of all nodes, on the socket (openTools)
 
 	n.mountGuests()
 	n.mountControl()
@@ -137,7 +138,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	}
 	n.mount()
 	n.ways = n.withSelf()
-	if err := errors.Join(n.openModels(ctx), n.openAgents(ctx)); err != nil {
+	if err := errors.Join(n.openModels(ctx), n.openTools(), n.openAgents(ctx)); err != nil {
 		return err
 	}
 	return n.listen()

@@ -38,7 +38,7 @@ func (c *Client) Tools(ctx context.Context, n Node) (*Listing, error) {
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return readError(response)
+			return ReadError(response)
 		}
 		return json.NewDecoder(io.LimitReader(response.Body, maxLine)).Decode(&l)
 	})
@@ -93,7 +93,7 @@ func (c *Client) once(ctx context.Context, n Node, body []byte, s *stream) error
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return readError(response)
+		return ReadError(response)
 	}
 	s.began = true
 	if err := ReadEvents(response.Body, s.take); err != nil {

@@ -139,8 +139,8 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
 }
 
-// readError reads a refusal that came as a whole answer.
-func readError(response *http.Response) *Error {
+// ReadError reads a refusal that came as a whole answer.
+func ReadError(response *http.Response) *Error {
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBytes))
 	var body struct {
 		Error *Error `json:"error"`

@@ -1,7 +1,12 @@
 package tool
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -43,4 +48,38 @@ func expand(paths []string, home string) []string {
 		out = append(out, filepath.Clean(p))
 	}
 	return out
+}
+
+// KeepOut refuses folders from which a caller could take this node's own files:
+// its home and its configuration, which hold its key and the secret of the mesh.
+// The work folder within the home may be granted.
+func (p *Policy) KeepOut(own ...string) error {
+	granted := slices.Clone(p.cfg.Paths)
+	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
+		granted = append(granted, p.cfg.Callers[name].Paths...)
+	}
+	for i, path := range expand(granted, p.place.Home) {
+		for _, mine := range own {
+			if path == filepath.Clean(p.place.Work) {
+				continue
+			}
+			path, mine := resolved(path), resolved(mine)
+			if within(path, mine) || within(mine, path) && !within(resolved(p.place.Work), path) {
+				return fmt.Errorf("toolProxy: %s holds files of this node itself (%s), with its key or the secret of the mesh: name the folders beside them", granted[i], mine)
+			}
+		}
+	}
+	return nil
+}
+
+// resolved is a path without symbolic links, as far as it exists.
+func resolved(path string) string {
+	whole, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		return whole
+	}
+	if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
+		return filepath.Join(resolved(parent), filepath.Base(path))
+	}
+	return filepath.Clean(path)
 }

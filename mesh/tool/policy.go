@@ -85,6 +85,32 @@ func (p *Policy) Decide(c Caller, tool string, args json.RawMessage) Verdict {
 	return Verdict{Grant: grant}
 }
 
+// Names lists the tools that the configuration spells out for anybody, and the
+// native ones that it covers.
+func (p *Policy) Names() []string {
+	if !p.cfg.Enabled {
+		return nil
+	}
+	lists := [][]string{p.cfg.Allow}
+	if p.cfg.Callers != nil {
+		lists = nil
+		for _, rule := range p.rules {
+			lists = append(lists, rule.Allow)
+		}
+	}
+	natives := []string{Exec, Read, Write, Edit, List, WebFetch}
+	var names []string
+	for _, list := range lists {
+		for _, name := range slices.Concat(natives, list) {
+			if covers(list, name) && p.allows(name) && !covers(p.cfg.Deny, name) && !strings.HasSuffix(name, "*") {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Welcomes refuses a caller who may use no tool at all.
 func (p *Policy) Welcomes(c Caller) *Error {
 	switch {

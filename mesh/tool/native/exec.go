@@ -96,7 +96,7 @@ func (t *Tools) command(grant tool.Grant, args tool.ExecArgs, dir *folder) (*exe
 	if err != nil {
 		return nil, tool.Errorf(tool.CodeArguments, "run %q: %s", argv[0], err)
 	}
-	cmd := &exec.Cmd{Path: program, Args: argv, Dir: dir.path, Env: append(t.environment(), "PWD="+dir.name)}
+	cmd := &exec.Cmd{Path: program, Args: argv, Dir: dir.path, Env: append(t.Environment(), "PWD="+dir.name)}
 	for name, value := range args.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
 			return nil, tool.Errorf(tool.CodeArguments, "%.100q is no name of a variable", name)
@@ -140,7 +140,8 @@ var kept = []string{
 	"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "USERNAME", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "PROGRAMFILES", "NUMBER_OF_PROCESSORS",
 }
 
-func (t *Tools) environment() []string {
+// Environment is what commands see of this node's own.
+func (t *Tools) Environment() []string {
 	out := []string{"TERM=dumb"}
 	for _, variable := range t.cfg.Env {
 		name, _, _ := strings.Cut(variable, "=")

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"lobstah/internal/durable"
+	"lobstah/key"
+	"lobstah/mesh"
+	"lobstah/mesh/member"
+	"lobstah/mesh/tool"
+	"lobstah/mesh/tool/audit"
+	"lobstah/mesh/tool/gateway"
+	"lobstah/mesh/tool/mcpserver"
+	"lobstah/mesh/tool/native"
+)
+
+// openTools makes the server that lends this node's tools and the API by which
+// programs of this machine call those of others, and mounts both.
+func (n *node) openTools() error {
+	policy, err := n.toolPolicy()
+	if err != nil {
+		return err
+	}
+	log, err := audit.Open(auditPath(n.home.Dir))
+	if err != nil {
+		return err
+	}
+	n.atEnd(func(context.Context) error { return log.Close() })
+	memory, err := tool.OpenMemory(filepath.Join(n.home.Dir, "tools", "calls.jsonl"))
+	if err != nil {
+		return err
+	}
+	n.atEnd(func(context.Context) error { return memory.Close() })
+	backends, err := n.toolBackends()
+	if err != nil {
+		return err
+	}
+	server, err := tool.NewServer(tool.Options{
+		Self: tool.Executor{Node: n.config.NodeID, Key: n.id.ID()}, Policy: policy, Backends: backends, Identify: n.toolCaller,
+		Audit: log, Approve: tool.NewApprover(n.config.ToolProxy.Approve), Memory: memory, Log: n.log.With("part", "tools"),
+	})
+	if err != nil {
+		return err
+	}
+	n.atEnd(func(context.Context) error { return server.Close() })
+	local := tool.NewLocal(server, toolNodes{n}, &tool.Client{Transport: n.mesh})
+	n.onMesh.Handle(tool.Path, server)
+	n.onMesh.Handle(tool.Path+"/", server)
+	n.onSocket.Handle("/v1/", local)
+	if err := n.openToolPort(local); err != nil {
+		return err
+	}
+	return n.offers(func(o *member.Offer) { o.Tools = offeredTools(policy) })
+}
+
+func auditPath(dir string) string { return filepath.Join(dir, "audit", "tools.jsonl") }
+
+func (n *node) workFolder() string { return filepath.Join(n.home.Dir, "work") }
+
+// toolPolicy is who may do what here, and says to the owner what that means.
+func (n *node) toolPolicy() (*tool.Policy, error) {
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return nil, fmt.Errorf("find the folder that ~ means in toolProxy: %w", err)
+	}
+	policy, err := tool.NewPolicy(n.config.ToolProxy, tool.Place{
+		Home: user, Work: n.workFolder(), Verified: true,
+		Pin: func(name string) (key.ID, bool) {
+			id, err := n.mesh.Resolve(name)
+			return id, err == nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := policy.KeepOut(n.home.Dir, n.home.Config); err != nil {
+		return nil, err
+	}
+	for _, note := range slices.Concat(policy.FullPower(), policy.Notes()) {
+		n.warn("%s", note)
+	}
+	return policy, nil
+}
+
+func (n *node) toolBackends() ([]tool.Backend, error) {
+	cfg := n.config.ToolProxy
+	tools := native.New(native.Config{Work: n.workFolder(), Env: n.Env, Pass: cfg.Env, Web: cfg.Web})
+	servers := mcpserver.New(cfg.MCP, tools.Environment())
+	n.atEnd(func(context.Context) error { return servers.Close() })
+	backends := []tool.Backend{tools, servers}
+	if cfg.Gateway.URL != "" {
+		bridge, err := gateway.New(cfg.Gateway)
+		if err != nil {
+			return nil, err
+		}
+		backends = append(backends, bridge)
+	}
+	return backends, nil
+}
+
+// offeredTools are the names that the others are told: those that the
+// configuration spells out. What each of them may use it learns by asking.
+func offeredTools(p *tool.Policy) []string {
+	names := p.Names()
+	return names[:min(len(names), member.MaxTools)]
+}
+
+// toolCaller names the node behind a request.
+func (n *node) toolCaller(r *http.Request) (tool.Caller, error) {
+	id, err := mesh.Caller(r)
+	return tool.Caller{Key: id, Name: n.nameOf(id), Verified: n.verified(id)}, err
+}
+
+// toolNodes are the nodes that tools may be called on.
+type toolNodes struct{ *node }
+
+// Find refuses nodes that are not trusted: tools are neither lent to them nor
+// asked of them.
+func (t toolNodes) Find(name string) (tool.Node, error) {
+	id, err := t.find(name)
+	if err != nil {
+		return tool.Node{}, err
+	}
+	if id != t.id.ID() && !t.verified(id) {
+		return tool.Node{}, fmt.Errorf("%s is not verified here, so it could be anybody's: compare its six words with its owner: clawmatrix verify %s", name, name)
+	}
+	return tool.Node{Key: id, Name: t.nameOf(id), Verified: true}, nil
+}
+
+// Tagged lists the living members that bear a tag.
+func (t toolNodes) Tagged(tag string) (list []tool.Node) {
+	for _, m := range t.mesh.Members() {
+		if m.Status == member.Alive && slices.Contains(m.Tags, tag) {
+			list = append(list, tool.Node{Key: m.Key, Name: t.nameOf(m.Key), Verified: t.verified(m.Key), Tools: m.Tools, RTT: m.RTT})
+		}
+	}
+	return list
+}
+
+// openToolPort serves the API on a port of loopback too, when the configuration
+// names one, to programs that know the token.
+func (n *node) openToolPort(local http.Handler) error {
+	if n.config.APIPort == 0 {
+		return nil
+	}
+	token, err := localToken(filepath.Join(n.home.Dir, "api.token"))
+	if err != nil {
+		return err
+	}
+	l, err := n.port("apiPort", "127.0.0.1", n.config.APIPort)
+	if err != nil {
+		return err
+	}
+	n.serve(l, tool.RequireToken(token, local))
+	return nil
+}
+
+// localToken reads the token of this machine's programs, or makes it.
+func localToken(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if token := strings.TrimSpace(string(data)); err == nil && token != "" {
+		return token, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the token for local programs: %w", err)
+	}
+	token := rand.Text()
+	return token, durable.WriteFile(path, []byte(token+"\n"), 0o600)
+}
