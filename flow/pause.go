@@ -26,6 +26,7 @@ var (
 // pause is a paused pipeline, as its document holds it. A document is hostile until it was read by readPause.
 type pause struct {
 	run          string          // id in the journal; "" if the original program wrote the document
+	dir          string          // where it paused; "" if unknown
 	pipeline     syntax.Pipeline // what was left of it when the run began
 	next         int             // stage to go on with
 	items        []value.Value
@@ -56,6 +57,7 @@ func (p pause) document(now time.Time) []byte {
 		b.Set("commandInput", p.commandInput)
 	}
 	b.Set("runId", value.String(p.run))
+	b.Set("workdir", value.String(p.dir))
 	return append(value.AppendIndent(nil, b.Value(), ""), '\n')
 }
 
@@ -76,6 +78,7 @@ func readPause(doc []byte) (pause, error) {
 		p.kind = approvalRequest
 	}
 	p.run, _ = v.Field("runId").AsString()
+	p.dir, _ = v.Field("workdir").AsString()
 	if p.mode, _ = v.Field("resumeMode").AsString(); v.Field("resumeMode").IsUndefined() {
 		p.mode = nextStage
 	}

@@ -137,7 +137,7 @@ func (r *pipelineRun) halt(ctx context.Context, res interp.Result) (Outcome, err
 		return Outcome{Status: workflow.OK, Output: r.finishing(ctx, interp.Items(items...)), Rendered: res.Rendered}, nil
 	}
 	request := items[0]
-	p := pause{run: r.id, pipeline: r.pipeline, next: res.Halted.Stage + 1, kind: value.Text(request.Field("type")), prompt: request.Field("prompt")}
+	p := pause{run: r.id, dir: r.shell.Env.Workdir(), pipeline: r.pipeline, next: res.Halted.Stage + 1, kind: value.Text(request.Field("type")), prompt: request.Field("prompt")}
 	switch p.kind {
 	case approvalRequest:
 		p.items, _ = request.Field("items").AsList()
@@ -161,7 +161,7 @@ func (r *pipelineRun) suspend(ctx context.Context, ask *interp.Suspension) (Outc
 		return Outcome{}, r.failed(errTooMuchToReplay)
 	}
 	q := ask.Request
-	p := pause{run: r.id, pipeline: r.pipeline, next: ask.Stage, kind: inputRequest, prompt: value.String(q.Prompt), items: ask.Items, mode: sameStage,
+	p := pause{run: r.id, dir: r.shell.Env.Workdir(), pipeline: r.pipeline, next: ask.Stage, kind: inputRequest, prompt: value.String(q.Prompt), items: ask.Items, mode: sameStage,
 		schema: q.Schema, commandInput: ask.CommandInput()}
 	return r.save(ctx, p, value.Record(value.F("type", value.String(inputRequest)), value.F("prompt", value.String(q.Prompt)),
 		value.F("responseSchema", q.Schema), value.F("defaults", q.Defaults), value.F("subject", q.Subject)))

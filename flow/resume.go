@@ -106,6 +106,9 @@ func (p pause) accepts(a workflow.Answer, warnings io.Writer) error {
 
 // goOn runs what is left. The pause is used up right before the first stage that may have effects, so that they happen once.
 func (s *Shell) goOn(ctx context.Context, key string, p pause, answer workflow.Answer) (Outcome, error) {
+	if err := s.Env.Enter(p.dir); err != nil {
+		return Outcome{}, err
+	}
 	r := &pipelineRun{shell: s, id: p.run, pipeline: p.pipeline.From(p.next), began: s.now(), key: key, older: p.superseded}
 	opts := interp.Options{Input: interp.Items(p.items...), BeforeUnsafe: func() error { return r.claim(ctx) }}
 	decision := "yes"

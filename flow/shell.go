@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"lobstah/flow/host"
@@ -38,6 +39,9 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 	get := func(name string) string { return vars[name] }
 	dir, err := state.Dir(get)
 	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil { // a resumed run may change the working directory
 		return nil, err
 	}
 	pauses := state.Open(dir)
@@ -82,6 +86,9 @@ func Vars(environ []string) map[string]string {
 func openJournal(get func(string) string, mask func(string) string) *state.Journal {
 	dir, err := state.JournalDir(get)
 	if err != nil || dir == "" {
+		return nil
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
 		return nil
 	}
 	j := state.OpenJournal(dir)

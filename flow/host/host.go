@@ -23,6 +23,8 @@ func Handlers(stdin *os.File, stdout io.Writer, vars map[string]string) interp.H
 	h := interp.Handlers{
 		Exec:     Exec,
 		ReadFile: os.ReadFile,
+		Getwd:    os.Getwd,
+		Chdir:    os.Chdir,
 		HTTP:     send,
 		Now:      time.Now,
 		Sleep:    sleep,

@@ -2,6 +2,7 @@ package interp
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -59,6 +60,9 @@ type Handlers struct {
 	Exec func(ctx context.Context, p *Process) (Exit, error)
 	// ReadFile reads a file that a command names, relative to the process's working directory.
 	ReadFile func(name string) ([]byte, error)
+	// Getwd is the process's working directory, and Chdir changes it: a paused run goes on in the one where it paused.
+	Getwd func() (string, error)
+	Chdir func(dir string) error
 	// HTTP sends a request; it follows no redirect to another host with credentials.
 	HTTP func(*http.Request) (*http.Response, error)
 	// Ask shows a prompt to the person at the terminal and returns the line that they type. It is nil when nobody is there.
@@ -121,6 +125,34 @@ func (e *Env) WithVars(vars map[string]string) *Env {
 	}
 	maps.Copy(c.Vars, vars)
 	return &c
+}
+
+// Workdir is the process's working directory, or "" if that cannot be told.
+func (e *Env) Workdir() string {
+	if e.Getwd == nil {
+		return ""
+	}
+	dir, err := e.Getwd()
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+// Enter makes the directory in which a run paused the working directory again, because the names that a person approved may be relative.
+// A run that does not know its directory ("") goes on where it is.
+func (e *Env) Enter(dir string) error {
+	if dir == "" || dir == e.Workdir() {
+		return nil
+	}
+	err := ErrNoHandler
+	if e.Chdir != nil {
+		err = e.Chdir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("go on in %s, where the run paused: %w. Its relative names would mean other files here: make the folder again and resume, or run it again", dir, err)
+	}
+	return nil
 }
 
 // MarkDispatched notes that this run must not be tried again.

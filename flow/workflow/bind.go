@@ -33,14 +33,15 @@ func (b *binding) admits(realPath, hash string) error {
 	return &ChangedError{Path: realPath}
 }
 
-// bind describes the files that the run stands on.
-func (r *runner) bind() (value.Value, error) {
-	found := boundFiles{nested: map[string]string{}, scripts: map[string]string{}}
+// bind describes the files that the rest of the run stands on, from the step at next.
+func (r *runner) bind(next int) (value.Value, error) {
+	found := boundFiles{next: next, nested: map[string]string{}, scripts: map[string]string{}}
 	if err := r.collectFiles(r.file, r.dir, r.scope(), found, 0); err != nil {
 		return value.Undefined, err
 	}
 	var b value.Builder
 	b.Set("version", value.Int(1))
+	b.Set("workdir", value.String(r.opts.Env.Workdir()))
 	b.Set("file", value.String(r.file.Hash))
 	b.Set("args", value.String(hashOf(value.Canonical(r.args))))
 	if len(r.file.Source) <= maxBoundSource {
@@ -52,7 +53,10 @@ func (r *runner) bind() (value.Value, error) {
 }
 
 // boundFiles are hashes by real path.
-type boundFiles struct{ nested, scripts map[string]string }
+type boundFiles struct {
+	next            int // the first step that is still to run
+	nested, scripts map[string]string
+}
 
 func hashes(files map[string]string) value.Value {
 	var b value.Builder
@@ -69,7 +73,7 @@ func (r *runner) collectFiles(f *File, dir string, sc scope, into boundFiles, de
 		return nil
 	}
 	for i, s := range f.Steps {
-		if depth == 0 && i < r.next {
+		if depth == 0 && i < into.next {
 			continue // it has run
 		}
 		for part := range s.parts() {

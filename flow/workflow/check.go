@@ -61,6 +61,7 @@ type linter struct {
 	known    map[string]bool // ids whose results exist by now
 	all      map[string]bool // all ids of the file
 	args     map[string]bool
+	gated    bool // a step before this one waits for a person
 }
 
 func (l *linter) add(sev Severity, n *node, message, hint string) {
@@ -116,6 +117,7 @@ func (l *linter) step(s *Step) {
 		l.nested(s)
 	}
 	l.prompts(s)
+	l.gated = l.gated || s.Gate != nil || s.Kind == Question
 	if s.Gate != nil && s.Kind != NoOp {
 		l.add(Warning, s.node.get("approval"), "the step runs first and asks for approval afterwards", "give the approval a step of its own before this one")
 	}
@@ -257,6 +259,9 @@ func (l *linter) text(s *Step) {
 	}
 	n := s.node.get(key)
 	l.pasted(n, s)
+	if word, hidden := hiddenScript(s.Text); hidden && l.gated {
+		l.add(Warning, n, "which file "+word+" is cannot be told before the step runs, so the approval before it is not bound to the file's contents", "name the script by a plain path from the workflow's folder")
+	}
 	for _, m := range stepRef.FindAllStringSubmatchIndex(s.Text, -1) {
 		ref := reference{s.Text[m[2]:m[3]], s.Text[m[4]:m[5]]}
 		switch {

@@ -45,7 +45,7 @@ func (r *runner) gate(ctx context.Context, s *Step, result value.Value) (*Outcom
 	if v, ok := who.value(); ok {
 		doc.Set("approvalIdentity", v)
 	}
-	return r.pause(ctx, NeedsApproval, request, doc)
+	return r.pause(ctx, NeedsApproval, request, r.next+1, doc)
 }
 
 func (r *runner) approveNow(ctx context.Context, s *Step, result value.Value, prompt string, who identity) error {

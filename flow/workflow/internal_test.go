@@ -313,3 +313,24 @@ func TestPartsAreBounded(t *testing.T) {
 		t.Errorf("%d entries were written, the last with %q", written, last)
 	}
 }
+
+func TestHiddenScripts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"echo $A > $B":                    "",
+		"./deploy.sh $TARGET":             "",
+		"sh ${dir}/deploy.sh":             "",
+		`sh "$DIR/deploy.sh"`:             "$DIR/deploy.sh",
+		"true; $TOOL --all":               "$TOOL",
+		"cd sub && ./deploy.sh":           "./deploy.sh",
+		"cd sub && ls && make":            "",
+		"cd sub; python3 gen.py":          "gen.py",
+		"cd sub; /opt/deploy.sh":          "",
+		"exec --shell 'bash $X' | head":   "$X",
+		"if ./ready; then `which go`; fi": "`which",
+	} {
+		if got, hidden := hiddenScript(text); got != want || hidden != (want != "") {
+			t.Errorf("hiddenScript(%q) = %q, %v, want %q", text, got, hidden, want)
+		}
+	}
+}

@@ -22,8 +22,8 @@ func (r *runner) document(next int) *value.Builder {
 	return b
 }
 
-// pause saves the run and ends it with a request.
-func (r *runner) pause(ctx context.Context, status Status, request value.Value, doc *value.Builder) (*Outcome, error) {
+// pause saves the run, which is to go on with the step at next, and ends it with a request.
+func (r *runner) pause(ctx context.Context, status Status, request value.Value, next int, doc *value.Builder) (*Outcome, error) {
 	if r.opts.Pauses == nil {
 		return nil, fatal{errors.New("the run must wait for a person, but there is no state directory to keep it in")}
 	}
@@ -34,7 +34,7 @@ func (r *runner) pause(ctx context.Context, status Status, request value.Value, 
 	doc.Set("createdAt", value.String(now(r.opts.Env).UTC().Format("2006-01-02T15:04:05.000Z")))
 	doc.Set("runId", value.String(r.id))
 	doc.Set("request", request)
-	binding, err := r.bind()
+	binding, err := r.bind(next)
 	if err != nil {
 		return nil, fatal{err}
 	}
@@ -87,7 +87,7 @@ func (r *runner) pauseInPipeline(ctx context.Context, s *Step, pause *interp.Sus
 		value.F("pipeline", pipeline.Value()), value.F("resumeAtIndex", value.Int(pause.Stage)), value.F("items", value.List(pause.Items...)),
 		value.F("commandInput", pause.CommandInput()),
 	))
-	return r.pause(ctx, NeedsInput, request, doc)
+	return r.pause(ctx, NeedsInput, request, r.next, doc)
 }
 
 func orNull(v value.Value) value.Value {

@@ -44,7 +44,7 @@ func (r *runner) question(ctx context.Context, s *Step) (*Outcome, error) {
 	if !subject.IsUndefined() {
 		doc.Set("inputSubject", subject)
 	}
-	return r.pause(ctx, NeedsInput, request, doc)
+	return r.pause(ctx, NeedsInput, request, r.next+1, doc)
 }
 
 // subject is what a question is about: what the step reads, else the last result.

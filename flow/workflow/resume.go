@@ -174,6 +174,9 @@ func (p *paused) resume(ctx context.Context, a Answer, opts Options) (Outcome, e
 	} else if err != nil {
 		return Outcome{}, err
 	}
+	if err := p.enter(opts); err != nil {
+		return Outcome{}, err
+	}
 	r, err := p.runner(opts)
 	if err != nil {
 		return Outcome{}, err
@@ -203,6 +206,17 @@ func (p *paused) settle(ctx context.Context, r *runner, out Outcome, err error) 
 		return nil // it waits again, under another key
 	}
 	return p.discard(ctx, store)
+}
+
+// enter goes back to where the run paused.
+func (p *paused) enter(opts Options) error {
+	dir, _ := p.doc.Field("binding").Field("workdir").AsString()
+	err := opts.Env.Enter(dir)
+	if err != nil && opts.AllowChanged {
+		fmt.Fprintf(opts.Env.Stderr, "[WARN] %s\n", err)
+		return nil
+	}
+	return err
 }
 
 // runner prepares a run that starts where the paused one stopped.

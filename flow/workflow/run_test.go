@@ -280,6 +280,20 @@ func TestChangedScriptIsRefused(t *testing.T) {
 	}
 }
 
+func TestScriptOfTheGateItselfHasRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	script := w.write("build.sh", "touch built")
+	out, err := w.run("steps: [{id: g, run: sh " + script + ", approval: ok?}, {id: b, run: touch shipped}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("build.sh", "touch other")
+	if got := outputOf(w.resume(out, yes())); got != "ok []" || !w.has("shipped") || w.has("other") {
+		t.Errorf("a script that has run may change: %s", got)
+	}
+}
+
 func TestChangedArgumentsAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -23,6 +23,24 @@ var (
 	launchers    = []string{"exec", "env", "sudo", "nohup", "nice", "time", "command", "run", "if", "while", "until", "then", "do", "else", "!"}
 )
 
+// hiddenScript finds a command whose script cannot be told from the text, because its name holds a variable or a cd comes before it. Arguments
+// are known when a run pauses, so they hide nothing.
+func hiddenScript(text string) (word string, hidden bool) {
+	moved := false
+	for _, command := range commandEnd.Split(argRef.ReplaceAllString(text, "arg"), -1) {
+		words := strings.Fields(command)
+		if len(words) > 0 && words[0] == "cd" {
+			moved = true
+		}
+		word := scriptWord(words)
+		isPath := strings.Contains(word, "/") || !slices.Contains(words[:min(1, len(words))], word)
+		if strings.ContainsAny(word, "$`") || moved && word != "" && isPath && !filepath.IsAbs(word) {
+			return word, true
+		}
+	}
+	return "", false
+}
+
 // scripts lists the files that a shell's or pipeline's text runs, as far as it names them without variables.
 func scripts(text string) []string {
 	var out []string
@@ -34,8 +52,17 @@ func scripts(text string) []string {
 	return out
 }
 
-// scriptOf is the script that one command runs, or "".
+// scriptOf is the script that one command runs, or "" if it runs none whose name is plain.
 func scriptOf(words []string) string {
+	word := scriptWord(words)
+	if strings.ContainsAny(word, "$`*?") {
+		return ""
+	}
+	return word
+}
+
+// scriptWord is the word that names the script which one command runs, or "".
+func scriptWord(words []string) string {
 	interpreted := false
 	for _, word := range words {
 		w := strings.Trim(word, `"'`)
@@ -44,9 +71,7 @@ func scriptOf(words []string) string {
 		case !interpreted && slices.Contains(interpreters, filepath.Base(w)):
 			interpreted = true
 		case !interpreted && slices.Contains(launchers, w):
-		case strings.ContainsAny(w, "$`*?"):
-			return ""
-		case interpreted || strings.Contains(w, "/"):
+		case interpreted || strings.ContainsAny(w, "/$`"):
 			return w
 		default:
 			return ""
