@@ -132,8 +132,8 @@ async function findProgram(config: OpenClawConfig, notes: string[]): Promise<Pro
 
 function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const cause = error.cause instanceof Error ? error.cause : undefined;
-  return (cause as NodeJS.ErrnoException | undefined)?.code === "ECONNREFUSED" ? "nothing answers there" : error.message;
+  if (!(error.cause instanceof Error)) return error.message;
+  return (error.cause as NodeJS.ErrnoException).code === "ECONNREFUSED" ? "nothing answers there" : error.cause.message;
 }
 
 function setup(answers: Answers, found: Found, config: OpenClawConfig): Setup {
