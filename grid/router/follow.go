@@ -26,6 +26,7 @@ const (
 	jobPatience   = 20 * time.Second // for a worker to answer otherwise
 	firstLook     = 250 * time.Millisecond
 	seldomLook    = 5 * time.Second
+	fewTimes      = 5
 	peerPause     = 10 * time.Second // before a peer that cannot be reached is asked again
 	mostProofs    = 8
 	mostRefusals  = 32
@@ -285,15 +286,25 @@ func (f *follower) send(ctx context.Context, p *peer) (heard, error) {
 	return said, err
 }
 
-// follow asks the peer how the job stands until it has ended.
+// follow asks the peer how the job stands until it has ended. A peer that does
+// not answer may be starting again, so it is asked a few times more.
 func (f *follower) follow(ctx context.Context, p *peer) error {
-	pause := firstLook
+	pause, silent, before := firstLook, 0, ""
 	for {
 		asked := time.Now()
 		record, err := f.look(ctx, p, fmt.Sprintf("wait=%d", int(jobWait.Seconds())))
+		if end, ok := errors.AsType[*ending](err); ok && end.again && silent < fewTimes {
+			silent++
+			if !rest(ctx, pause) {
+				return context.Cause(ctx)
+			}
+			pause = min(2*pause, seldomLook)
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		silent = 0
 		switch record.Status {
 		case "done":
 			return f.deliver(ctx, p, record)
@@ -304,8 +315,9 @@ func (f *follower) follow(ctx context.Context, p *peer) error {
 				return err
 			}
 		}
-		if time.Since(asked) > jobWait/2 {
-			continue // it holds answers back, so it is asked again at once
+		if record.Status != before || time.Since(asked) > jobWait/2 {
+			before, pause = record.Status, firstLook
+			continue // it holds answers back, if it can, so it is asked again at once
 		}
 		if !rest(ctx, pause) {
 			return context.Cause(ctx)
