@@ -140,16 +140,19 @@ func (a *Announcer) keep(ctx context.Context, p *posting) {
 
 // publish brings a fresh offer to the board and returns how long to wait then.
 func (a *Announcer) publish(ctx context.Context, p *posting) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, publishLimit)
+	limited, cancel := context.WithTimeout(ctx, publishLimit)
 	defer cancel()
-	offer, err := a.sign(ctx)
-	if err != nil {
-		return a.failed(p, err)
+	offer, err := a.sign(limited)
+	var stay time.Duration
+	if err == nil {
+		p.mu.Lock()
+		p.state.Tried = true
+		p.mu.Unlock()
+		stay, err = p.board.Publish(limited, offer)
 	}
-	p.mu.Lock()
-	p.state.Tried = true
-	p.mu.Unlock()
-	stay, err := p.board.Publish(ctx, offer)
+	if err != nil && ctx.Err() != nil {
+		return 0 // it was stopped, which says nothing of the board
+	}
 	if err != nil {
 		return a.failed(p, err)
 	}

@@ -340,6 +340,25 @@ func TestLearnerAsksWithJitterAndBacksOff(t *testing.T) {
 	})
 }
 
+// A place that shows more than is read, or of which a part is missing, did not
+// fail, and tells of nobody that he left.
+func TestPartOfAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &place{name: "p", origin: grid.FromTracker}
+		p.show(offer(t, 1, "https://a:1", time.Now(), time.Hour), offer(t, 2, "https://b:1", time.Now(), time.Hour))
+		l, stop := learning(t, LearnerConfig{}, p)
+		defer stop()
+		synctest.Wait()
+		p.show(offer(t, 1, "https://a:1", time.Now(), time.Hour))
+		p.set(func() { p.fault = fmt.Errorf("page 2: %w", ErrPart) })
+		time.Sleep(10 * time.Minute)
+		wantURLs(t, l, "ten minutes of parts", "https://a:1", "https://b:1")
+		if s := l.Sources()[0]; s.Failures != 0 || s.LastErr == nil || time.Since(s.LastOK) > 2*time.Minute {
+			t.Errorf("state: %+v", s)
+		}
+	})
+}
+
 // shelves is a store in memory.
 type shelves struct {
 	mu   sync.Mutex
@@ -392,6 +411,18 @@ func TestLearnerRestores(t *testing.T) {
 			t.Error("restored from a broken store")
 		}
 	})
+}
+
+func BenchmarkTurn(b *testing.B) {
+	l := NewLearner(LearnerConfig{Sources: []Source{&place{name: "p"}}, Limits: Limits{Peers: 10_000}})
+	for n := range 4096 {
+		l.take("p", Found{Offer: offer(b, n, "https://h:1", time.Now(), time.Hour), Origin: grid.FromTracker}, nil)
+	}
+	for b.Loop() {
+		l.stale = true
+		l.turn()
+	}
+	b.ReportMetric(float64(len(l.Peers())), "peers")
 }
 
 func TestGravesOfOneKey(t *testing.T) {

@@ -539,6 +539,33 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
+// BenchmarkOffer is what it costs to believe an event.
+func BenchmarkOffer(b *testing.B) {
+	e := published(b, offer(b, 1, now, "https://h:1"), now)
+	text := canonical.Append(nil, e.tree())
+	for name, fresh := range map[string]bool{"first": true, "again": false} {
+		b.Run(name, func(b *testing.B) {
+			r := relay(b, "wss://h", func(c *Config) { c.Now = func() time.Time { return now } })
+			for b.Loop() {
+				if fresh {
+					clear(r.checked.offers)
+				}
+				tree, err := canonical.Parse(text)
+				if err != nil {
+					b.Fatal(err)
+				}
+				e, err := parseEvent(tree)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, ok := r.offer(e); !ok {
+					b.Fatal("not believed")
+				}
+			}
+		})
+	}
+}
+
 func FuzzEvent(f *testing.F) {
 	r := recorded(f)
 	f.Add([]byte(r.Events.Announcement))
