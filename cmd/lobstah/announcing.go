@@ -64,6 +64,9 @@ func (s announceSettings) check(n nostrSettings, at workerAddress) error {
 	if _, err := s.boards(n, [32]byte{}); err != nil {
 		return err
 	}
+	if s.LAN && loopbackHost(at.Host) {
+		return cli.Hintf(cli.Usagef("--lan tells neighbours of a worker that listens on %s only", at.Host), "let it listen in the network: --host 0.0.0.0 (lobstah up: --worker-host 0.0.0.0)")
+	}
 	if s.URL == "" && len(s.To) == 0 && !s.Nostr {
 		return nil // a network sees where it comes from
 	}
@@ -106,7 +109,7 @@ func suggestURL(at workerAddress) string {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// boards opens the places to announce at.
+// boards opens the places to announce at, beside the local network.
 func (s announceSettings) boards(n nostrSettings, secret [32]byte) (list []discover.Board, err error) {
 	for _, place := range s.To {
 		t, err := trackers.New(place, trackers.Config{})
@@ -125,13 +128,6 @@ func (s announceSettings) boards(n nostrSettings, secret [32]byte) (list []disco
 		for _, r := range relays {
 			list = append(list, r)
 		}
-	}
-	if s.LAN {
-		b, err := lanBoard()
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, b)
 	}
 	return list, nil
 }
@@ -153,6 +149,9 @@ func (p *process) announceWorker(s announceSettings, n nostrSettings, e engineSe
 	boards, err := s.boards(n, p.id.NostrSecret)
 	if err != nil {
 		return err
+	}
+	if s.LAN {
+		boards = append(boards, p.lanBoard())
 	}
 	a := &announcing{gone: make(chan struct{})}
 	a.Announcer = discover.NewAnnouncer(discover.AnnouncerConfig{

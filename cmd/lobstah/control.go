@@ -86,6 +86,7 @@ func route[In any](mux *http.ServeMux, pattern string, p *process, do func(conte
 		if err == nil {
 			err = p.reload()
 		}
+		p.guests.evict(p.isGuest)
 		done.Live = err == nil
 		control.Reply(w, done, err)
 	})

@@ -55,11 +55,7 @@ func (in discoverRequest) sources() (list []discover.Source, err error) {
 				list = append(list, r)
 			}
 		case place == placeLAN:
-			s, err := lanSource()
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, s)
+			list = append(list, lanSource())
 		default:
 			t, err := trackers.New(place, trackers.Config{})
 			if err != nil {

@@ -19,60 +19,7 @@ import (
 	"lobstah/internal/control"
 	"lobstah/internal/dualport"
 	"lobstah/invitation"
-	"lobstah/key"
-	"lobstah/openai"
-	"lobstah/receipt"
 )
-
-// behindDoor mounts the door for invited machines beside the worker.
-func (p *process) behindDoor(worker http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == invite.Path {
-			p.door.ServeHTTP(w, r)
-			return
-		}
-		worker.ServeHTTP(w, r)
-	})
-}
-
-// invitedOnly guards a port that was opened for an invitation: it speaks TLS,
-// and serves the keys on the allow list, whatever the worker's own port does
-// for this machine and, under --open, for strangers.
-func (p *process) invitedOnly(worker http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.TLS == nil:
-			refuse(w, "tls_required", "this port speaks TLS only")
-		case r.URL.Path == invite.Path:
-			p.door.ServeHTTP(w, r)
-		case r.Method == http.MethodPost && !p.isInvited(r):
-			refuse(w, "not_allowed", "this port serves invited keys, and the request's is not one of them, or no longer; ask the owner for an invitation")
-		default:
-			if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && at.Addr().Unmap().IsLoopback() {
-				r.RemoteAddr = "" // being on this machine opens nothing here
-			}
-			worker.ServeHTTP(w, r)
-		}
-	})
-}
-
-// isInvited reports whether a request names a key on the list; the worker
-// checks whether it is that key's.
-func (p *process) isInvited(r *http.Request) bool {
-	id, err := key.ParseID(r.Header.Get(receipt.RequesterHeader))
-	if err != nil || r.Header.Get(receipt.SignatureHeader) == "" {
-		return false
-	}
-	_, ok := p.allowed.Allowed(id)
-	return ok || id == p.id.ID()
-}
-
-func refuse(w http.ResponseWriter, code, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusForbidden)
-	e := &openai.Error{Status: http.StatusForbidden, Type: "permission_error", Code: code, Message: message}
-	_, _ = w.Write(e.JSON()) // a client that left needs no answer
-}
 
 // welcome lets in who came by an invitation: it is allowed, and where it lends
 // and is no guest, asked, too.
@@ -308,6 +255,8 @@ type openedPort struct {
 // openPort opens one port to invited keys: the worker's, or a free one where
 // that is taken.
 func (p *process) openPort(host string, port int) (address string, fresh bool, err error) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	p.mu.Lock()
 	known, ok := p.invited[host]
 	p.mu.Unlock()

@@ -171,13 +171,21 @@ type tryRequest struct {
 	Question string   `json:"question"`
 }
 
+// firstPatience is how long the first answer may take: long enough to load a
+// model of some size, and no longer than a person waits.
+const firstPatience = 30 * time.Second
+
 // first asks the new peer and prints what it says.
 func (c *joinCommand) first(ctx context.Context, a *app, peer grid.Peer, w invite.Welcome) error {
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	limited, cancel := context.WithTimeout(ctx, firstPatience)
 	defer cancel()
 	done := a.Progress("asking " + peer.Name())
-	got, err := a.tryPeer(ctx, tryRequest{peer.ID, w.Models, c.Question})
+	got, err := a.tryPeer(limited, tryRequest{peer.ID, w.Models, c.Question})
 	done()
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return cli.Hintf(fmt.Errorf("this machine has joined, but %s did not answer the first question within %s", cli.CleanLine(peer.Name()), cli.Duration(firstPatience)),
+			"its model may still be loading: lobstah ask tries again; lobstah doctor %s looks for what is wrong", peer.ID.Short())
+	}
 	if err != nil {
 		return cli.Hintf(fmt.Errorf("this machine has joined, but the first question failed: %w", hinted(err)), "lobstah ask tries again; lobstah status shows the peers")
 	}

@@ -17,6 +17,7 @@ import (
 	"lobstah/grid/allow"
 	"lobstah/grid/channel"
 	"lobstah/grid/discover"
+	"lobstah/grid/discover/lan"
 	"lobstah/grid/invite"
 	"lobstah/grid/jobs"
 	"lobstah/grid/router"
@@ -55,10 +56,13 @@ type process struct {
 	control  *control.Listener
 	door     *invite.Door
 	sharing  sharing
+	opening  sync.Mutex // held while a port is opened to invited keys
+	guests   guests
 
 	mu           sync.Mutex
 	closing      bool                  // guarded by mu; nothing more is served
 	at           net.Addr              // guarded by mu; where the worker listens
+	toAll        bool                  // guarded by mu; the worker serves strangers, too
 	invited      map[string]openedPort // guarded by mu; ports opened to invited keys, by host
 	worker       *worker.Worker        // guarded by mu; nil without one, or not yet
 	router       *router.Router        // guarded by mu; nil without one, or not yet
@@ -69,6 +73,7 @@ type process struct {
 	serving      http.Handler          // guarded by mu; the worker and its jobs, nil without
 	learner      *discover.Learner     // guarded by mu; of strangers for the router, nil without one
 	blockPrivate bool                  // guarded by mu; what learner may not bring
+	neighbours   *lan.Board            // guarded by mu; nil while the local network is not told of the worker
 	announcing   *announcing           // guarded by mu; nil while nobody is told of the worker
 
 	keys []string // that the router asks for
@@ -95,6 +100,7 @@ func (a *app) openProcess(ctx context.Context, what string, s processSettings) (
 		return nil, nil, errors.Join(err, p.close())
 	}
 	p.serveControl()
+	p.task(p.watchGuests)
 	return p, ctx, nil
 }
 
@@ -178,7 +184,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 	handler := kept.Before(w)
 	server := p.serve(dualport.Listen(l, config), p.behindDoor(handler))
 	p.mu.Lock()
-	p.worker, p.engines, p.at, p.workerServer, p.serving = w, found, l.Addr(), server, handler
+	p.worker, p.engines, p.at, p.toAll, p.workerServer, p.serving = w, found, l.Addr(), s.Open, server, handler
 	p.mu.Unlock()
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
