@@ -75,6 +75,7 @@ type process struct {
 	blockPrivate bool                  // guarded by mu; what learner may not bring
 	neighbours   *lan.Board            // guarded by mu; nil while the local network is not told of the worker
 	announcing   *announcing           // guarded by mu; nil while nobody is told of the worker
+	mesh         *meshed               // guarded by mu; nil without --mesh
 
 	keys []string // that the router asks for
 	run  string   // names this run of the program to its jobs
@@ -183,6 +184,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 	p.task(func() { kept.Run(life) })
 	handler := kept.Before(w)
 	server := p.serve(dualport.Listen(l, config), p.behindDoor(handler))
+	p.serveOnMesh(p.behindDoor(handler))
 	p.mu.Lock()
 	p.worker, p.engines, p.at, p.toAll, p.workerServer, p.serving = w, found, l.Addr(), s.Open, server, handler
 	p.mu.Unlock()
@@ -195,7 +197,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 // URL.
 func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
 	p.mu.Lock()
-	source := &peerList{file: p.peers, learner: p.learner}
+	source := &peerList{file: p.peers, learner: p.learner, mesh: p.mesh}
 	p.mu.Unlock()
 	if worker != "" {
 		source.setSelf(p.self(worker))
@@ -209,7 +211,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	}
 	ours := p.keepJobs(jobs.Ours, grid.BestEffort, "jobs")
 	r, err := router.New(router.Config{
-		Identity: p.id.Pair, Peers: source, RoundTripper: transport.RoundTripper, Ledger: routerBook{p.book},
+		Identity: p.id.Pair, Peers: source, RoundTripper: p.overMesh(transport.RoundTripper), Ledger: routerBook{p.book},
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
 		Timeouts: router.Timeouts{FirstByte: s.Timeout.FirstByte, Idle: s.Timeout.Idle, Answer: s.Timeout.Answer, Total: s.Timeout.Total},
 		Extra:    withJobs(ours, batches.pages()),
@@ -376,10 +378,11 @@ func ignoreClosed(err error) error {
 type peerList struct {
 	file    *discover.File
 	learner *discover.Learner // nil when nobody is learned
+	mesh    *meshed           // nil without --mesh
 
 	mu   sync.Mutex
 	self *grid.Peer     // guarded by mu; nil while this machine serves nothing
-	from [2][]grid.Peer // guarded by mu; what list was made of
+	from [3][]grid.Peer // guarded by mu; what list was made of
 	list []grid.Peer    // guarded by mu
 }
 
@@ -392,14 +395,15 @@ func (l *peerList) setSelf(self *grid.Peer) {
 // List returns the same slice until the file or what was learned changes, or
 // this machine begins or ends serving.
 func (l *peerList) List() []grid.Peer {
-	from := [2][]grid.Peer{l.file.Peers()}
+	from := [3][]grid.Peer{l.file.Peers(), 1: l.mesh.peers()}
 	if l.learner != nil {
-		from[1] = l.learner.Peers()
+		from[2] = l.learner.Peers()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.list == nil || !sameSlice(from[0], l.from[0]) || !sameSlice(from[1], l.from[1]) {
-		l.from, l.list = from, slices.Concat([]grid.Peer{}, from[0], from[1])
+	same := func(i int) bool { return sameSlice(from[i], l.from[i]) }
+	if l.list == nil || !same(0) || !same(1) || !same(2) {
+		l.from, l.list = from, slices.Concat([]grid.Peer{}, from[0], from[1], from[2])
 		if l.self != nil {
 			l.list = slices.Insert(l.list, 0, *l.self)
 		}

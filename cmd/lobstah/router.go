@@ -17,6 +17,7 @@ type routerStartCommand struct {
 	processSettings `embed:""`
 	Discovery       discoverySettings `embed:""`
 	Nostr           nostrSettings     `embed:""`
+	Mesh            meshSettings      `embed:""`
 }
 
 // Help is printed by --help.
@@ -41,6 +42,9 @@ func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	defer func() { err = errors.Join(err, p.close()) }()
 	p.keys = c.APIKey
 	if err := p.learn(ctx, c.Discovery, c.Nostr, c.BlockPrivate); err != nil {
+		return err
+	}
+	if err := p.joinMesh(ctx, c.Mesh); err != nil {
 		return err
 	}
 	address, err := p.serveRouter(c.routerAddress, c.askingSettings, "")

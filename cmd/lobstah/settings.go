@@ -32,6 +32,7 @@ type settings struct {
 	Announce  announceSettings  `embed:""`
 	Discovery discoverySettings `embed:""`
 	Nostr     nostrSettings     `embed:""`
+	Mesh      meshSettings      `embed:""`
 }
 
 type routerAddress struct {

@@ -54,6 +54,9 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 		return interrupted(ctx, err)
 	}
 	b.engines(found)
+	if err := p.joinMesh(ctx, c.Mesh, workerTag); err != nil {
+		return err
+	}
 	worker, err := p.serveWorker(p.background, c.Worker, c.Serving, found)
 	if err != nil {
 		return err
@@ -75,6 +78,7 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 		b.next(address, model)
 		p.sayAnnouncing(c.Announce, c.Worker, c.Serving.Open)
 		p.sayHowToAdd(c.Worker.Host)
+		p.sayMesh()
 		b.addMachine()
 	}
 	return p.wait(ctx)

@@ -20,6 +20,7 @@ type workerStartCommand struct {
 	processSettings `embed:""`
 	Announce        announceSettings `embed:""`
 	Nostr           nostrSettings    `embed:""`
+	Mesh            meshSettings     `embed:""`
 }
 
 // Help is printed by --help.
@@ -32,6 +33,7 @@ Examples:
   lobstah worker start --host 0.0.0.0
   lobstah worker start --host 192.168.1.5 --concurrency 4 --credit 1000000
   lobstah worker start --host 0.0.0.0 --announce-to https://tracker.example --announce-url http://198.51.100.7:17474
+  lobstah worker start --mesh               lend through NAT, with no open port
   lobstah worker start --engine demo --port 0`
 }
 
@@ -52,6 +54,9 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	if found.onlyDemo {
 		b.engines(found)
 	}
+	if err := p.joinMesh(ctx, c.Mesh, workerTag); err != nil {
+		return err
+	}
 	base, err := p.serveWorker(p.background, c.workerAddress, c.servingSettings, found)
 	if err != nil {
 		return err
@@ -69,6 +74,7 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	p.sayAnnouncing(c.Announce, c.workerAddress, c.Open)
 	p.warnReach(c.Host, c.Open)
+	p.sayMesh()
 	p.sayHowToAdd(c.Host)
 	p.say("")
 	p.say("Ctrl-C stops.")

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	watchPeers     = time.Second     // how often the list is looked at without requests
-	firstRetry     = 5 * time.Second // after a poll that failed; doubles up to the usual pause
+	watchPeers     = time.Second // how often the list is looked at without requests
+	firstRetry     = time.Second // after a poll that failed; doubles up to the usual pause
 	pollsAtOnce    = 64
 	firstPollWait  = 2 * time.Second // a request for a model that nobody is known to have
 	maxRefusalBody = 64 << 10
