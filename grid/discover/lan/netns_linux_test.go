@@ -220,6 +220,95 @@ func start(t *testing.T, ns, role string) *node {
 	return &node{t, ns, in, bufio.NewReader(out)}
 }
 
+// busConfig lets everybody do everything on a bus of a test's own.
+const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/><allow user="*"/></policy></busconfig>`
+
+// avahi runs Avahi, which we did not write, on a machine and returns what
+// browses there.
+func avahi(t *testing.T, ns string) (browse func() string) {
+	t.Helper()
+	for _, program := range []string{"avahi-daemon", "avahi-browse", "dbus-daemon"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing(t, "install avahi-daemon, avahi-utils and dbus: %v", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "bus") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket, config := dir+"/s", dir+"/c"
+	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, socket), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+socket)
+	daemon(t, socket, "dbus-daemon", "--config-file="+config, "--nofork", "--nopidfile", "--print-address=1")
+	// In namespaces of its own it meets no Avahi of this machine.
+	daemon(t, "Server startup complete", "ip", "netns", "exec", ns, "sh", "-c",
+		"mount -t tmpfs none /run && exec avahi-daemon --no-drop-root --no-chroot --no-rlimits -f /dev/null 2>&1")
+	return func() string {
+		out, err := exec.Command("ip", "netns", "exec", ns, "avahi-browse", "-rpt", "_lobstah._tcp").Output()
+		if err != nil {
+			t.Fatalf("avahi-browse: %v", err)
+		}
+		return string(out)
+	}
+}
+
+// daemon runs a command until the test ends, and waits for the line with ready
+// in it.
+func daemon(t *testing.T, ready string, command ...string) {
+	t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		for lines.Scan() {
+		}
+		cmd.Wait() // it was interrupted
+	})
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), ready) {
+			return
+		}
+	}
+	t.Fatalf("%s ended before it was ready: %v", command, lines.Err())
+}
+
+// TestAvahi shows a worker to Avahi, as people's network browsers would see it.
+func TestAvahi(t *testing.T) {
+	spaces := joined(t, "avahi", []string{"w", "b"}, func(n int) []string { return []string{fmt.Sprintf("10.77.0.%d/24", n)} })
+	browse, worker := avahi(t, spaces["b"]), start(t, spaces["w"], "worker")
+	worker.say("publish")
+	want := fmt.Sprintf(`=;eth0;IPv4;%[1]s;_lobstah._tcp;local;%[1]s.local;10.77.0.1;17474;`, host(pair(9).ID()))
+	got := browse()
+	for range 20 {
+		if strings.Contains(got, "=;") {
+			break
+		}
+		got = browse() // it takes a while to ask
+	}
+	if !strings.Contains(got, want) || !strings.Contains(got, `"key=`+pair(9).ID().String()+`"`) {
+		t.Errorf("Avahi sees\n%s\nwant %s", got, want)
+	}
+	worker.say("withdraw")
+	for range 20 {
+		if got = browse(); !strings.Contains(got, "=;") {
+			return
+		}
+	}
+	t.Errorf("Avahi still sees\n%s", got)
+}
+
 // TestNeighbours joins machines by a switch: the router finds the worker at the
 // address where it is near, whatever its offer says, by IPv4 and by IPv6, with
 // a second network and an impostor beside it; and no longer when it has left.
