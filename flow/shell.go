@@ -54,10 +54,14 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 		return nil, err
 	}
 	mask := secret.FromEnviron(environ)
+	budget, err := (&interp.Env{Vars: vars}).LimitVar("LOBSTER_MAX_COLLECT_BYTES", interp.MaxCollectedBytes)
+	if err != nil {
+		return nil, err
+	}
 	s := &Shell{Pauses: pauses, Journal: openJournal(get, mask.Text)}
 	s.Env = &interp.Env{
 		Handlers: host.Handlers(std.In, std.Out, vars), Commands: commands(vars["LOBSTER_COMMANDS"]), Mode: mode, Vars: vars,
-		Stdout: std.Out, Stderr: std.Err, Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
+		Budget: interp.NewBudget(budget), Stdout: std.Out, Stderr: std.Err, Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
 	}
 	return s, nil
 }

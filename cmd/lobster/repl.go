@@ -103,10 +103,12 @@ func (s *session) pipeline(text string) int {
 		}
 		return s.complain(exitUsage, "error: %v", err)
 	}
-	res, err := interp.Run(ctx, s.shell.Env, p, interp.Options{Input: interp.Items(input...)})
+	env, release := s.shell.Env.Hold()
+	defer release()
+	res, err := interp.Run(ctx, env, p, interp.Options{Input: interp.Items(input...)})
 	var items []value.Value
 	if err == nil {
-		items, err = interp.Collect(res.Output)
+		items, err = env.Collect(res.Output)
 	}
 	if err != nil {
 		code, shown := ending(ctx, err, exitFailed)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,15 +41,18 @@ func withSignals(ctx context.Context) (_ context.Context, stop func()) {
 	}
 }
 
-// limited returns a context that ends when LOBSTER_TIMEOUT (a Go duration such as 90s) is over, if that is set.
+// longestRun is how long a run may take unless LOBSTER_TIMEOUT says otherwise. Nothing that waits for a person takes that long: it pauses.
+const longestRun = "24h"
+
+// limited returns a context that ends when LOBSTER_TIMEOUT (a Go duration such as 90s, or never) is over.
 func (p *program) limited(ctx context.Context) (context.Context, func(), error) {
-	text := strings.TrimSpace(p.setting("LOBSTER_TIMEOUT"))
-	if text == "" {
+	text := cmp.Or(strings.TrimSpace(p.setting("LOBSTER_TIMEOUT")), longestRun)
+	if text == "never" {
 		return ctx, func() {}, nil
 	}
 	limit, err := time.ParseDuration(text)
 	if err != nil || limit <= 0 {
-		return ctx, nil, fmt.Errorf("LOBSTER_TIMEOUT must be a duration such as 90s (got %q)", text)
+		return ctx, nil, fmt.Errorf("LOBSTER_TIMEOUT must be a duration such as 90s, or never (got %q)", text)
 	}
 	ctx, end := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took longer than LOBSTER_TIMEOUT=%s", text))
 	return ctx, end, nil

@@ -2,6 +2,7 @@ package interp
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"lobstah/flow/value"
 )
@@ -9,24 +10,64 @@ import (
 // MaxCollected caps how many items a stage may gather; what streams has no cap.
 const MaxCollected = 50_000_000
 
-// maxCollectedBytes caps how much memory they may take, unless LOBSTER_MAX_COLLECT_BYTES says otherwise.
-const maxCollectedBytes = 2 << 30
+// MaxCollectedBytes is how much memory the items that a run holds may take, unless LOBSTER_MAX_COLLECT_BYTES says otherwise.
+const MaxCollectedBytes = 2 << 30
 
-// Collect pulls the sequence to its end, within the limits of this run.
-func (e *Env) Collect(seq Seq) ([]value.Value, error) {
-	limit, err := e.LimitVar("LOBSTER_MAX_COLLECT_BYTES", maxCollectedBytes)
-	if err != nil {
-		return nil, err
-	}
-	return collect(seq, limit)
+// Budget is how much memory a run may hold: the items that its stages gather, the results of its steps, the rounds of its loops. One budget
+// counts for all of a run, also for branches that work side by side and for files within files. A nil budget has no limit.
+type Budget struct {
+	limit  int64
+	parent *Budget // nil for a whole run's
+	held   atomic.Int64
 }
 
-// Collect pulls the sequence to its end, within the default limits.
-func Collect(seq Seq) ([]value.Value, error) { return collect(seq, maxCollectedBytes) }
+// NewBudget returns the budget of a run, in bytes.
+func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-func collect(seq Seq, limit int64) ([]value.Value, error) {
+// Part returns a budget that takes from b, for a part of the run that gives everything back when it ends.
+func (b *Budget) Part() *Budget {
+	if b == nil {
+		return nil
+	}
+	return &Budget{limit: b.limit, parent: b}
+}
+
+// Take notes n bytes more, or refuses them.
+func (b *Budget) Take(n int64) error {
+	for at := b; at != nil; at = at.parent {
+		if held := at.held.Add(n); held > at.limit {
+			return fmt.Errorf("the run holds more than %d bytes of items and results at once; narrow them down, or raise LOBSTER_MAX_COLLECT_BYTES", b.limit)
+		}
+	}
+	return nil
+}
+
+// Release gives back what a part took.
+func (b *Budget) Release() {
+	if b == nil {
+		return
+	}
+	held := b.held.Swap(0)
+	for at := b.parent; at != nil; at = at.parent {
+		at.held.Add(-held)
+	}
+}
+
+// Hold returns a copy of e for a part of the run, and the function that gives back what the part held.
+func (e *Env) Hold() (*Env, func()) {
+	part := *e
+	part.Budget = e.Budget.Part()
+	return &part, part.Budget.Release
+}
+
+// Collect pulls the sequence to its end, within the run's budget.
+func (e *Env) Collect(seq Seq) ([]value.Value, error) { return collect(seq, e.Budget) }
+
+// Collect pulls the sequence to its end, within a budget of its own.
+func Collect(seq Seq) ([]value.Value, error) { return collect(seq, NewBudget(MaxCollectedBytes)) }
+
+func collect(seq Seq, budget *Budget) ([]value.Value, error) {
 	var items []value.Value
-	var held int64
 	for v, err := range seq {
 		if err != nil {
 			return nil, err
@@ -34,8 +75,8 @@ func collect(seq Seq, limit int64) ([]value.Value, error) {
 		if len(items) >= MaxCollected {
 			return nil, fmt.Errorf("a stage that needs all items at once got more than %d; narrow them down before it", MaxCollected)
 		}
-		if held += v.Size(); held > limit {
-			return nil, fmt.Errorf("a stage that needs all items at once got more than %d bytes of them (%d items); narrow them down before it, or raise LOBSTER_MAX_COLLECT_BYTES", limit, len(items))
+		if err := budget.Take(v.Size()); err != nil {
+			return nil, fmt.Errorf("a stage that needs all items at once has %d of them: %w", len(items), err)
 		}
 		items = append(items, v)
 	}

@@ -8,26 +8,48 @@ import (
 	"lobstah/flow/value"
 )
 
-func TestCollectKeepsWithinItsBudget(t *testing.T) {
+func TestCollectKeepsWithinTheBudget(t *testing.T) {
 	t.Parallel()
-	env := &interp.Env{Vars: map[string]string{"LOBSTER_MAX_COLLECT_BYTES": "1000"}}
+	env := &interp.Env{Budget: interp.NewBudget(1000)}
 	pulled := 0
 	endless := func(yield func(value.Value, error) bool) {
 		for pulled++; yield(value.String(strings.Repeat("x", 100)), nil); pulled++ {
 		}
 	}
-	if _, err := env.Collect(endless); err == nil || !strings.Contains(err.Error(), "more than 1000 bytes") {
+	part, release := env.Hold()
+	if _, err := part.Collect(endless); err == nil || !strings.Contains(err.Error(), "more than 1000 bytes") {
 		t.Errorf("Collect = %v, want a refusal", err)
 	}
 	if pulled != 9 { // 124 bytes each
 		t.Errorf("%d items were pulled, want 9", pulled)
 	}
-	items, err := env.Collect(interp.Items(value.Int(1), value.Record(value.F("a", value.True))))
-	if err != nil || len(items) != 2 {
-		t.Errorf("a few items: got %d, %v", len(items), err)
+	few := func() error {
+		_, err := env.Collect(interp.Items(value.String(strings.Repeat("y", 300))))
+		return err
 	}
-	env.Vars["LOBSTER_MAX_COLLECT_BYTES"] = "many"
-	if _, err := env.Collect(interp.Empty); err == nil {
-		t.Error("a limit that is no number was taken")
+	if err := few(); err == nil {
+		t.Error("what another part holds was not counted")
+	}
+	release()
+	env = &interp.Env{Budget: interp.NewBudget(1000)}
+	for i := range 4 {
+		if err := few(); (err == nil) != (i < 3) { // 324 bytes each, of one run
+			t.Errorf("collecting 324 bytes for the %d. time: %v", i+1, err)
+		}
+	}
+}
+
+func TestPartsGiveBack(t *testing.T) {
+	t.Parallel()
+	env := &interp.Env{Budget: interp.NewBudget(1000)}
+	for range 100 {
+		part, release := env.Hold()
+		if _, err := part.Collect(interp.Items(value.String(strings.Repeat("y", 600)))); err != nil {
+			t.Fatal(err)
+		}
+		release()
+	}
+	if err := (*interp.Budget)(nil).Take(1 << 60); err != nil {
+		t.Errorf("no budget refused: %v", err)
 	}
 }

@@ -31,6 +31,7 @@ type Env struct {
 	Mode     Mode
 	Vars     map[string]string // environment variables: of children, and settings of commands
 	Dir      string            // working directory of children; "" is the process's
+	Budget   *Budget           // how much the run may hold in memory; nil for no limit
 	Stdout   io.Writer         // where json and table render
 	Stderr   io.Writer         // warnings
 	Store    Store             // state.set and its kin

@@ -17,15 +17,32 @@ func dedupeCommand() interp.Command {
 	}
 }
 
+// seenBytes is about what remembering an item takes beside its text.
+const seenBytes = 48
+
 func dedupe(call *interp.Call) (interp.Seq, error) {
 	path, _ := call.Args.Get("key").AsString()
 	seen := map[string]struct{}{}
-	return interp.Filter(call.Input, func(item value.Value) bool {
-		id := identity(keyOf(item, path))
-		_, twice := seen[id]
-		seen[id] = struct{}{}
-		return !twice
-	}), nil
+	return func(yield func(value.Value, error) bool) {
+		for item, err := range call.Input {
+			if err != nil {
+				yield(value.Undefined, err)
+				return
+			}
+			id := identity(keyOf(item, path))
+			if _, twice := seen[id]; twice {
+				continue
+			}
+			seen[id] = struct{}{}
+			if err := call.Budget.Take(int64(len(id)) + seenBytes); err != nil {
+				yield(value.Undefined, err)
+				return
+			}
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}, nil
 }
 
 // keyOf returns the part of an item that a path names; the whole item for an empty path.

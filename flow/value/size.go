@@ -3,8 +3,8 @@ package value
 // valueBytes is what a Value takes itself.
 const valueBytes = 24
 
-// Size estimates the memory that v takes, in bytes: itself, its text, and all that is in it. Keys of objects are counted for none of them,
-// because objects of one list share theirs.
+// Size estimates the memory that v takes, in bytes: itself, its text, and all that is in it. Keys count for each object, although those of
+// one list may share theirs, so the estimate is rather high.
 func (v Value) Size() int64 {
 	size := int64(valueBytes)
 	switch v.Kind() {
@@ -18,8 +18,8 @@ func (v Value) Size() int64 {
 	case KindObject:
 		o, _ := v.AsObject()
 		size += 2 * valueBytes
-		for _, field := range o.All() {
-			size += field.Size()
+		for key, field := range o.All() {
+			size += int64(len(key)) + field.Size()
 		}
 	}
 	return size

@@ -146,6 +146,8 @@ func (w job) loop(ctx context.Context, s *Step) (value.Value, error) {
 	if err != nil {
 		return value.Undefined, err
 	}
+	env, release := w.env.Hold()
+	defer release()
 	rounds := make([]value.Value, 0, len(list))
 	for i, item := range list {
 		if i > 0 && i%s.Loop.Batch == 0 && s.Loop.Pause > 0 {
@@ -156,6 +158,9 @@ func (w job) loop(ctx context.Context, s *Step) (value.Value, error) {
 		round, err := w.round(ctx, s, i, item)
 		if err != nil {
 			return value.Undefined, err
+		}
+		if err := env.Budget.Take(round.Size()); err != nil {
+			return value.Undefined, plainError(fmt.Sprintf("Workflow step %s for_each: round %d: %v", s.ID, i, err))
 		}
 		rounds = append(rounds, round)
 	}

@@ -19,6 +19,7 @@ func (w job) nested(ctx context.Context, s *Step) (value.Value, error) {
 	if err != nil {
 		return value.Undefined, err
 	}
+	defer child.opts.Env.Budget.Release()
 	out, err := child.steps(ctx)
 	if err != nil {
 		return value.Undefined, err
@@ -69,7 +70,7 @@ func (w job) child(s *Step) (*runner, error) {
 		return nil, fatal{err}
 	}
 	opts := w.runner.opts
-	opts.Env = w.env
+	opts.Env, _ = w.env.Hold() // nested gives it back
 	child, err := newRunner(f, opts, resolveArgs(f, w.childArgs(s)), w.runner.id)
 	if err != nil {
 		return nil, err

@@ -172,6 +172,9 @@ func (r *runner) step(ctx context.Context, s *Step) (*Outcome, error) {
 	began := now(r.env)
 	r.log(state.Event{Event: "step.start", Step: s.ID, Kind: string(s.Kind)})
 	result, err := r.work(ctx, s)
+	if err == nil {
+		err = r.env.Budget.Take(result.Size())
+	}
 	if pause, ok := errors.AsType[*interp.Suspension](err); ok {
 		return r.pauseInPipeline(ctx, s, pause)
 	}

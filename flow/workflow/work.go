@@ -162,11 +162,12 @@ func (w job) pipeline(ctx context.Context, s *Step) (value.Value, error) {
 func (w job) runPipeline(ctx context.Context, s *Step, p syntax.Pipeline, opts interp.Options) (value.Value, error) {
 	rendered := &capped{limit: maxOutput}
 	var shown []value.Value
-	env := *w.env
+	env, release := w.env.Hold()
+	defer release()
 	env.Stdout = rendered
 	env.OnRender = func(items []value.Value) { shown = append(shown, items...) }
 	env.OnAnswer = w.bill.answer
-	res, err := interp.Run(ctx, &env, p, opts)
+	res, err := interp.Run(ctx, env, p, opts)
 	var items []value.Value
 	if err == nil {
 		items, err = env.Collect(res.Output)
