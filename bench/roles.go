@@ -49,6 +49,13 @@ func serve(ctx context.Context, role, upstream string) error {
 			return err
 		}
 		ln = dualport.Listen(ln, config)
+	case "paced":
+		handler, ln, err = pacedWorker(upstream, ln)
+	case "batches":
+		stop := func() error { return nil }
+		if handler, stop, err = gridBatches(ctx, upstream); err == nil {
+			defer func() { err = errors.Join(err, stop()) }()
+		}
 	case "floor":
 		handler = floor(upstream)
 	case "router", "receipts":
@@ -59,6 +66,9 @@ func serve(ctx context.Context, role, upstream string) error {
 		defer func() { err = errors.Join(err, stop()) }()
 	default:
 		return fmt.Errorf("no role %q", role)
+	}
+	if err != nil {
+		return err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)

@@ -90,6 +90,10 @@ var streamHash = func() string {
 
 // sign makes the receipt of a signed request, nil for another.
 func sign(r *http.Request, body []byte, responseHash string) *receipt.Signed {
+	return signAs(workerPair, r, body, responseHash)
+}
+
+func signAs(worker key.Pair, r *http.Request, body []byte, responseHash string) *receipt.Signed {
 	proof := r.Header.Get(receipt.SignatureHeader)
 	requester, err := key.ParseID(r.Header.Get(receipt.RequesterHeader))
 	if proof == "" || err != nil {
@@ -97,8 +101,8 @@ func sign(r *http.Request, body []byte, responseHash string) *receipt.Signed {
 	}
 	sum := sha256.Sum256(body)
 	now := time.Now()
-	s, err := receipt.Sign(workerPair, receipt.Receipt{
-		JobID: receipt.NewJobID(), Nonce: receipt.NewNonce(), Requester: requester.String(), Worker: workerPair.ID(), Model: "bench",
+	s, err := receipt.Sign(worker, receipt.Receipt{
+		JobID: receipt.NewJobID(), Nonce: receipt.NewNonce(), Requester: requester.String(), Worker: worker.ID(), Model: "bench",
 		InputTokens: 20, OutputTokens: 60, StartedAt: now, CompletedAt: now, RequestHash: hex.EncodeToString(sum[:]),
 		RequestPath: r.URL.Path, RequestSignature: proof, ResponseHash: responseHash, FinishReason: "stop", TokenSource: receipt.FromEngine,
 	})
