@@ -309,6 +309,9 @@ func (l *Learner) note(a *asked, err error) time.Duration {
 			l.config.Logger.Warn("could not ask for peers; trying again", "source", a.name, "error", err)
 		}
 		wait = max(wait, backoff(l.config.Interval, slowest*l.config.Interval, s.Failures))
+		if later, ok := errors.AsType[*LaterError](err); ok {
+			wait = max(wait, min(later.After, 2*lastRetry))
+		}
 		s.Failures++
 	}
 	s.LastErr, s.Next = err, wall().Add(wait)

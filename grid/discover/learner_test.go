@@ -359,6 +359,24 @@ func TestPartOfAnAnswer(t *testing.T) {
 	})
 }
 
+func TestLearnerWaitsAsLongAsItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &place{name: "p", fault: &LaterError{7 * time.Minute, errors.New("too many")}}
+		l, stop := learning(t, LearnerConfig{Interval: 10 * time.Second}, p)
+		time.Sleep(7*time.Minute - time.Second)
+		p.set(func() {
+			if p.asked != 1 {
+				t.Errorf("asked %d times", p.asked)
+			}			p.fault = &LaterError{1000 * time.Hour, errors.New("never")}
+		})
+		time.Sleep(2*lastRetry + time.Minute)
+		stop()
+		if p.asked != 3 || l.Sources()[0].Failures != 3 {
+			t.Errorf("asked %d times", p.asked)
+		}
+	})
+}
+
 // shelves is a store in memory.
 type shelves struct {
 	mu   sync.Mutex

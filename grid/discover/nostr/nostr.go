@@ -56,7 +56,7 @@ const (
 	publishBytes = 1 << 20
 	maxOffers    = 2000 // events of one answer
 	maxReceipts  = 5000
-	maxChecked   = 8192 // events whose signatures are remembered to hold
+	maxChecked   = 2048 // events whose signatures are remembered to hold
 )
 
 // A Config is what all relays have in common.

@@ -525,6 +525,19 @@ func TestRelays(t *testing.T) {
 	}
 }
 
+// A relay beyond this machine has to be who its name says.
+func TestCertificateIsChecked(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
+	defer server.Close()
+	_, err := collect(t, relay(t, "wss"+strings.TrimPrefix(server.URL, "https")))
+	if err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("Collect: %v", err)
+	}
+}
+
 // A relay cannot send us elsewhere.
 func TestRedirect(t *testing.T) {
 	t.Parallel()
