@@ -367,7 +367,8 @@ func TestLearnerWaitsAsLongAsItIsTold(t *testing.T) {
 		p.set(func() {
 			if p.asked != 1 {
 				t.Errorf("asked %d times", p.asked)
-			}			p.fault = &LaterError{1000 * time.Hour, errors.New("never")}
+			}
+			p.fault = &LaterError{1000 * time.Hour, errors.New("never")}
 		})
 		time.Sleep(2*lastRetry + time.Minute)
 		stop()
