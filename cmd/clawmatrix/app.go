@@ -44,6 +44,7 @@ type commands struct {
 	Send    sendCommand    `cmd:"" group:"Agents" help:"Send a message to an agent of any node."`
 	Tasks   tasksCommand   `cmd:"" group:"Agents" help:"What was asked of agents, by this node and of it."`
 	Task    taskCommand    `cmd:"" group:"Agents" help:"Follow, answer or cancel a task."`
+	MCP     mcpCommand     `cmd:"" name:"mcp" group:"Agents" help:"Serve the mesh to an agent program by MCP."`
 
 	Stop    stopCommand    `cmd:"" group:"Run" help:"Stop this machine's node."`
 	ID      idCommand      `cmd:"" name:"id" group:"Run" help:"Print this node's name, key and six words."`

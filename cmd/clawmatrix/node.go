@@ -138,7 +138,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	}
 	n.mount()
 	n.ways = n.withSelf()
-	if err := errors.Join(n.openModels(ctx), n.openTools(), n.openAgents(ctx)); err != nil {
+	if err := errors.Join(n.openModels(ctx), n.openAgents(ctx), n.openTools()); err != nil {
 		return err
 	}
 	return n.listen()

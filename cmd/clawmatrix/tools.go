@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lobstah/internal/durable"
 	"lobstah/key"
 	"lobstah/mesh"
+	"lobstah/mesh/agent/a2a"
 	"lobstah/mesh/member"
 	"lobstah/mesh/tool"
 	"lobstah/mesh/tool/audit"
@@ -160,8 +163,18 @@ func (n *node) openToolPort(local http.Handler) error {
 	if err != nil {
 		return err
 	}
-	n.serve(l, tool.RequireToken(token, local))
+	n.serve(l, tool.RequireToken(token, n.localAPI(local)))
 	return nil
+}
+
+// localAPI is what programs of this machine get at the port: the tools of all
+// nodes, and every agent of the mesh as an A2A agent.
+func (n *node) localAPI(tools http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", tools)
+	base := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(n.config.APIPort)) + "/a2a"
+	mux.Handle("/a2a/", &a2a.Server{Base: base, Path: "/a2a", Tasks: n.exchange})
+	return mux
 }
 
 // localToken reads the token of this machine's programs, or makes it.
