@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"lobstah/grid/batch"
-	"lobstah/internal/home"
 	"lobstah/receipt"
 )
 
@@ -62,103 +61,19 @@ func newPacedEngine(t *testing.T, each time.Duration) *pacedEngine {
 	return e
 }
 
-// machine is a home, and the process that uses it.
-type machine struct {
-	*testing.T
-	home string
-	cmd  *exec.Cmd
-	log  *os.File
-}
-
-func newMachine(t *testing.T, name string) *machine {
-	return &machine{T: t, home: filepath.Join(t.TempDir(), name)}
-}
-
-func (m *machine) command(args ...string) *exec.Cmd {
-	m.Helper()
-	program, err := exec.LookPath("lobstah")
-	if err != nil {
-		m.Fatal(err)
-	}
-	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "LOBSTAH_HOME="+m.home, "LOBSTAH_ENGINE_PORTS=1", "OLLAMA_HOST=127.0.0.1:1", "GORACE=atexit_sleep_ms=0")
-	return cmd
-}
-
-func (m *machine) run(args ...string) string {
-	m.Helper()
-	var errs bytes.Buffer
-	cmd := m.command(args...)
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		m.Fatalf("lobstah %v: %v\n%s", args, err, errs.String())
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// start runs what serves, and waits until it does.
-func (m *machine) start(args ...string) home.Holder {
-	m.Helper()
-	if m.log == nil {
-		log, err := os.Create(filepath.Join(m.ArtifactDir(), filepath.Base(m.home)+".log"))
-		if err != nil {
-			m.Fatal(err)
-		}
-		m.log = log
-		m.Cleanup(func() {
-			m.kill()
-			log.Close()
-		})
-	}
-	m.cmd = m.command(args...)
-	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	if err := m.cmd.Start(); err != nil {
-		m.Fatal(err)
-	}
-	var holder home.Holder
-	m.eventually("the process serves", func() bool {
-		h, running, err := home.Home{Dir: m.home}.Holder()
-		holder = h
-		return err == nil && running && h.PID == m.cmd.Process.Pid && (h.Router != "" || h.Worker != "")
-	})
-	return holder
-}
-
-// kill is kill -9.
-func (m *machine) kill() {
-	if m.cmd != nil {
-		_ = m.cmd.Process.Kill() // it may have ended
-		_ = m.cmd.Wait()         // says that it was killed
-		m.cmd = nil
-	}
-}
-
-func (m *machine) eventually(what string, ready func() bool) {
-	m.Helper()
-	deadline := time.After(patienceInTests)
-	for !ready() {
-		select {
-		case <-deadline:
-			m.Fatalf("%s: not within %s", what, patienceInTests)
-		case <-time.After(pollInTests):
-		}
-	}
-}
-
-// receipts are those in the machine's ledger, by nonce.
-func (m *machine) receipts() map[string]*receipt.Signed {
-	m.Helper()
+// exported are the receipts in the machine's ledger, by nonce.
+func (m *machine) exported() map[string]*receipt.Signed {
+	m.t.Helper()
 	all := map[string]*receipt.Signed{}
-	lines := bufio.NewScanner(strings.NewReader(m.run("ledger", "export")))
+	lines := bufio.NewScanner(strings.NewReader(m.command("ledger", "export")))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		s, err := receipt.Open(bytes.Clone(lines.Bytes()))
 		if err != nil {
-			m.Fatal(err)
+			m.t.Fatal(err)
 		}
 		if all[s.Nonce] != nil {
-			m.Errorf("the ledger of %s has the receipt %s twice", filepath.Base(m.home), s.Nonce)
+			m.t.Errorf("the ledger of %v has the receipt %s twice", m.args, s.Nonce)
 		}
 		all[s.Nonce] = s
 	}
@@ -186,23 +101,21 @@ const (
 // answered is asked again, and what was paid stands once in both ledgers.
 func TestBatchSurvivesKills(t *testing.T) {
 	t.Parallel()
-	router := newMachine(t, "router")
-	id := router.run("id")
+	router := newMachine(t, "router", "start", "--port", portFor(t))
+	id := router.command("id")
 	var engines []*pacedEngine
 	var workers []*machine
-	var starts [][]string
-	for i, each := range []time.Duration{15 * time.Millisecond, 30 * time.Millisecond, 60 * time.Millisecond} {
-		w := newMachine(t, fmt.Sprint("worker", i))
+	for _, each := range []time.Duration{15 * time.Millisecond, 30 * time.Millisecond, 60 * time.Millisecond} {
 		e := newPacedEngine(t, each)
-		key := w.run("id")
-		w.run("allow", id, "router")
-		start := []string{"worker", "start", "--engine", e.URL, "--port", portFor(t), "--concurrency", strconv.Itoa(crashSlots)}
-		h := w.start(start...)
-		router.run("peers", "add", key, h.Worker)
-		engines, workers, starts = append(engines, e), append(workers, w), append(starts, start)
+		w := newMachine(t, "worker", "start", "--engine", e.URL, "--port", portFor(t), "--concurrency", strconv.Itoa(crashSlots))
+		key := w.command("id")
+		w.command("allow", id, "router")
+		w.start()
+		router.command("peers", "add", key, w.base)
+		engines, workers = append(engines, e), append(workers, w)
 	}
-	routing := []string{"router", "start", "--port", portFor(t)}
-	base := router.start(routing...).Router
+	router.start()
+	base := router.base
 
 	input, output := filepath.Join(t.TempDir(), "requests.jsonl"), filepath.Join(t.TempDir(), "results.jsonl")
 	var text strings.Builder
@@ -213,24 +126,22 @@ func TestBatchSurvivesKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Typed in another home, so that it does not start a router of its own.
-	client := newMachine(t, "client").command("batch", "run", input, "-o", output, "--json", "--router", base)
+	client := typed(t, newMachine(t), "batch", "run", input, "-o", output, "--json", "--router", base)
 	var said, errs bytes.Buffer
 	client.Stdout, client.Stderr = &said, &errs
 	if err := client.Start(); err != nil {
 		t.Fatal(err)
 	}
 	reach := func(lines int) {
-		router.eventually(fmt.Sprint(lines, " lines are done"), func() bool { return doneLines(base) >= lines })
+		router.await(fmt.Sprint(lines, " lines are done"), func() bool { return doneLines(base) >= lines })
 	}
 	reach(crashLines / 4)
 	workers[0].kill()
 	reach(crashLines / 2)
 	router.kill()
-	if got := router.start(routing...).Router; got != base {
-		t.Fatalf("the router came back at %s", got)
-	}
+	router.start()
 	reach(crashLines * 3 / 4)
-	workers[0].start(starts[0]...)
+	workers[0].start()
 	if err := client.Wait(); err != nil {
 		t.Fatalf("batch run: %v\n%s", err, errs.String())
 	}
@@ -239,8 +150,20 @@ func TestBatchSurvivesKills(t *testing.T) {
 		t.Errorf("summary %s, %v", said.String(), err)
 	}
 	checkResults(t, output)
-	router.run("stop") // keeps the receipts that it has
+	router.command("stop") // keeps the receipts that it has
 	checkBooks(t, router, workers, engines)
+}
+
+// typed is a command in a machine's home, not yet run.
+func typed(t *testing.T, m *machine, args ...string) *exec.Cmd {
+	t.Helper()
+	program, err := exec.LookPath("lobstah")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = m.env()
+	return cmd
 }
 
 func doneLines(base string) int {
@@ -279,10 +202,10 @@ func checkResults(t *testing.T, output string) {
 
 func checkBooks(t *testing.T, router *machine, workers []*machine, engines []*pacedEngine) {
 	t.Helper()
-	ours := router.receipts()
+	ours := router.exported()
 	theirs := map[string]*receipt.Signed{}
 	for _, w := range workers {
-		for nonce, s := range w.receipts() {
+		for nonce, s := range w.exported() {
 			theirs[nonce] = s
 		}
 	}

@@ -130,6 +130,9 @@ func (p *progressBar) show(b batch.Batch, now time.Time) {
 		return // it is being read
 	}
 	text := p.text(b, now)
+	if p.plain.IsZero() {
+		p.plain = now // what is quick needs no progress
+	}
 	switch {
 	case p.terminal:
 		fmt.Fprintf(p.out, "\r\x1b[K%s", text)
