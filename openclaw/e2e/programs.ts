@@ -144,6 +144,7 @@ export class Machine {
 
   /** The nonces of its receipts. */
   async receipts(): Promise<{ nonce: string; side: string; workerPubkey: string; model: string }[]> {
+    if (!fs.existsSync(path.join(this.home, "ledger.db"))) return [];
     const text = await this.lobstah("ledger", "list", "--json", "--limit", "10000");
     return text.split("\n").filter(Boolean).map((line) => {
       const { side, receipt } = JSON.parse(line) as { side: string; receipt: { nonce: string; workerPubkey: string; model: string } };
