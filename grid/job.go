@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"lobstah/receipt"
@@ -27,9 +28,16 @@ func ParseMetadata(raw []byte) (map[string]string, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
-	var m map[string]string
-	if err := json.Unmarshal(raw, &m); err != nil {
+	var values map[string]*string
+	if err := json.Unmarshal(raw, &values); err != nil {
 		return nil, errors.New("want an object whose values are strings")
+	}
+	m := make(map[string]string, len(values))
+	for name, value := range values {
+		if value == nil {
+			return nil, fmt.Errorf("%.80q is null; want a string", name)
+		}
+		m[name] = *value
 	}
 	return m, nil
 }

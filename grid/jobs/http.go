@@ -283,7 +283,7 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request, id string) *ope
 		}
 	case err != nil || st.Status == Done:
 		return &openai.Error{
-			Status: http.StatusConflict, Type: "not_cancellable", Message: "the job has ended", Extra: map[string]any{"status": st.Shown().String()},
+			Status: http.StatusConflict, Type: "not_cancellable", Message: "the job has ended",
 		}
 	}
 	s.answer(w, http.StatusOK, grid.Job{ID: id, Status: Failed.String(), CreatedAt: milli(j.Created), CompletedAt: milli(st.Completed), Error: st.Fault})

@@ -214,6 +214,12 @@ func (s *Service) stopped(id string) {
 	delete(s.runs, id)
 }
 
+func (s *Service) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.runs) == 0
+}
+
 // stop cancels a job that runs here.
 func (s *Service) stop(id string) {
 	s.mu.Lock()
@@ -223,10 +229,12 @@ func (s *Service) stop(id string) {
 	}
 }
 
-// renewOften keeps the leases of what runs here, for longer than ctx: what runs
-// at the end has to be given back.
+// renewOften keeps the leases of what runs here.
 func (s *Service) renewOften(ctx context.Context) {
 	for s.rest(ctx, s.Lease/3) {
+		if s.idle() {
+			continue
+		}
 		if err := s.store.renew(ctx, s.Holder, s.Now().Add(s.Lease)); err != nil {
 			s.complain(ctx, "cannot renew the leases of jobs", err)
 		}

@@ -329,15 +329,41 @@ func (s store) expire(ctx context.Context, now time.Time, l Lives) (n int, err e
 const sweepBatch = 500 // rows of one transaction, which others wait for
 
 func (s store) sweep(ctx context.Context, where string, args []any, event func(State) (State, error)) (n int, err error) {
-	for {
-		var seqs []int64
-		err := s.db.Update(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-			if seqs, err = list(ctx, tx, "SELECT seq FROM job WHERE side = ? AND "+where+" LIMIT ?", append(append([]any{s.side}, args...), sweepBatch)...); err != nil {
+	return s.batches(ctx, where, args, func(ctx context.Context, tx *sql.Conn, seq int64) error {
+		var after State
+		err := applied(seq, event, &after, nil)(ctx, tx)
+		if errors.Is(err, ErrNotReady) || errors.Is(err, ErrUnknown) {
+			return nil // it changed since it was looked for
+		}
+		return err
+	})
+}
+
+// collect deletes what has ended and was kept long enough.
+func (s store) collect(ctx context.Context, now time.Time) (n int, err error) {
+	return s.batches(ctx, "status IN (3, 4) AND expires <= ?", []any{milli(now)}, func(ctx context.Context, tx *sql.Conn, seq int64) error {
+		for _, table := range []string{"job", "job_body"} {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE seq = ?", seq); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+}
+
+// batches does something to all jobs of a kind, some at a time. Where there are
+// none, nothing is written.
+func (s store) batches(ctx context.Context, where string, args []any, do func(context.Context, *sql.Conn, int64) error) (n int, err error) {
+	query := "SELECT seq FROM job WHERE side = ? AND " + where + " LIMIT ?"
+	args = append(append([]any{s.side}, args...), sweepBatch)
+	for {
+		seqs, err := s.seqs(ctx, query, args)
+		if err != nil || len(seqs) == 0 {
+			return n, err
+		}
+		err = s.db.Update(ctx, func(ctx context.Context, tx *sql.Conn) error {
 			for _, seq := range seqs {
-				var after State
-				if err := applied(seq, event, &after, nil)(ctx, tx); err != nil {
+				if err := do(ctx, tx, seq); err != nil {
 					return err
 				}
 			}
@@ -350,32 +376,8 @@ func (s store) sweep(ctx context.Context, where string, args []any, event func(S
 	}
 }
 
-// collect deletes what has ended and was kept long enough.
-func (s store) collect(ctx context.Context, now time.Time) (n int, err error) {
-	for {
-		var seqs []int64
-		err := s.db.Update(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-			if seqs, err = list(ctx, tx, "SELECT seq FROM job WHERE side = ? AND status IN (3, 4) AND expires <= ? LIMIT ?", s.side, milli(now), sweepBatch); err != nil {
-				return err
-			}
-			for _, seq := range seqs {
-				for _, table := range []string{"job", "job_body"} {
-					if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE seq = ?", seq); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		})
-		n += len(seqs)
-		if err != nil || len(seqs) < sweepBatch {
-			return n, err
-		}
-	}
-}
-
-func list(ctx context.Context, tx *sql.Conn, query string, args ...any) (seqs []int64, err error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
+func (s store) seqs(ctx context.Context, query string, args []any) (list []int64, err error) {
+	rows, err := s.db.Reading().QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -385,9 +387,9 @@ func list(ctx context.Context, tx *sql.Conn, query string, args ...any) (seqs []
 		if err := rows.Scan(&seq); err != nil {
 			return nil, err
 		}
-		seqs = append(seqs, seq)
+		list = append(list, seq)
 	}
-	return seqs, rows.Err()
+	return list, rows.Err()
 }
 
 // counts tells how many jobs there are in each status, as clients see it.
