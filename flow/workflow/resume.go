@@ -225,21 +225,9 @@ func (p *paused) runner(opts Options) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound, unbound, err := checkBinding(p.doc, f, p.args)
-	if changed, ok := errors.AsType[*ChangedError](err); ok {
-		if worse := p.pipelineChanged(f); worse != nil {
-			return nil, worse
-		}
-		if opts.AllowChanged {
-			fmt.Fprintf(opts.Env.Stderr, "[WARN] %s\n", changed)
-			err = nil
-		}
-	}
+	bound, err := p.bound(f, opts)
 	if err != nil {
 		return nil, err
-	}
-	if unbound {
-		fmt.Fprintf(opts.Env.Stderr, "[WARN] This run was paused by a program that does not record what was approved; %s may have changed since.\n", p.filePath)
 	}
 	id := p.runID()
 	if id == "" {
@@ -262,6 +250,27 @@ func (p *paused) runner(opts Options) (*runner, error) {
 	}
 	p.restore(r, f)
 	return r, nil
+}
+
+// bound is what the run may execute. A change is refused, unless the caller allows it.
+func (p *paused) bound(f *File, opts Options) (*binding, error) {
+	bound, unbound, err := checkBinding(p.doc, f, p.args)
+	if changed, ok := errors.AsType[*ChangedError](err); ok {
+		if worse := p.pipelineChanged(f); worse != nil {
+			return nil, worse
+		}
+		if opts.AllowChanged {
+			fmt.Fprintf(opts.Env.Stderr, "[WARN] %s\n", changed)
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if unbound {
+		fmt.Fprintf(opts.Env.Stderr, "[WARN] This run was paused by a program that does not record what was approved; %s may have changed since.\n", p.filePath)
+	}
+	return bound, nil
 }
 
 // pipelineChanged is the fault of a question whose step is no longer the same, which has words of its own.
