@@ -36,7 +36,8 @@ the command's own, or 255 when it did not run or how it ended is not known.
 Ctrl-C ends the command there with all that it started.
 
 It runs on that node or nowhere. When the way breaks in the middle, the command is
-ended; with --key it goes on for a minute, and asking again joins it.
+ended; with --key it goes on for a minute, and asking again joins it. With --key
+all that it wrote is printed when it has ended.
 
 Examples:
   clawmatrix exec office-01 "make test 2>&1 | tail -20"
@@ -59,7 +60,8 @@ func (c *execCommand) Run(ctx context.Context, a *app) error {
 		args.Argv = words
 	}
 	call := toolCall{node: c.Node, tool: tool.Exec, args: args, key: c.Key}
-	if !c.JSON {
+	whole := c.JSON || c.Key != "" // under a key output may be lost with its connection, and the result has it all
+	if !whole {
 		call.on = a.output
 	}
 	end, err := a.invoke(ctx, call)
@@ -84,12 +86,8 @@ func (c *execCommand) finish(a *app, end *tool.Event) error {
 		return fmt.Errorf("%s answered without an exit code: %w", end.Executor.Node, err)
 	}
 	switch {
-	case c.JSON:
-		if err := a.answer(end, true); err != nil {
-			return err
-		}
-	case end.Replayed && details.Status == "completed": // its output was told to an earlier call
-		if err := a.answer(end, false); err != nil {
+	case c.JSON || c.Key != "":
+		if err := a.answer(end, c.JSON); err != nil {
 			return err
 		}
 	case details.Status == "timed_out":
