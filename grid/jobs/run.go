@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	sweepEvery  = time.Minute
+	sweepEvery  = 5 * time.Minute
 	writeRetry  = 3 * time.Second // after the file failed a write
 	leastPause  = time.Second     // before a job is tried again
 	mostPause   = 5 * time.Minute
