@@ -376,8 +376,7 @@ func (n *Node) obey(e member.Event) {
 		}
 	case member.Joined, member.Updated:
 		if l != nil && l.name != "" && l.name != e.Name {
-			n.cfg.Log.Error("a peer has another name than configured: refused", "url", l.Remote, "want", l.name, "got", e.Name, "key", e.Key)
-			l.Close(link.CodeProtocol)
+			l.Refuse(link.CodeProtocol, fmt.Errorf("the node at %s is called %s and not %s, as configured; its key is %s", l.Remote, e.Name, l.name, e.Key))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,7 +152,15 @@ func (n *node) diagnose(ctx context.Context, in nodeName) (list []finding, err e
 	if url == "" {
 		list = append(list, finding{Step: link.StepURL, OK: true, Note: "none is configured here: it is reached through others, or dials this node"})
 	}
+	if last := list[len(list)-1]; !last.OK && !n.reached(id) {
+		return list, nil // what follows from that says nothing new
+	}
 	return append(list, n.diagnoseMember(ctx, id, name)...), nil
+}
+
+// reached reports whether any way leads to a node.
+func (n *node) reached(id key.ID) bool {
+	return slices.ContainsFunc(n.mesh.Members(), func(m member.Member) bool { return m.Key == id && m.Status == member.Alive })
 }
 
 func (n *node) dialer() (link.Dialer, error) {

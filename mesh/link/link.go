@@ -162,6 +162,9 @@ func (l *Link) Ended() <-chan struct{} { return l.ended }
 // Close ends the link; the other side is told the code. Run returns soon after.
 func (l *Link) Close(code Code) { l.end(&ClosedError{Code: code}) }
 
+// Refuse is Close with a reason, which Run returns and the other side is not told.
+func (l *Link) Refuse(code Code, why error) { l.end(&ClosedError{Code: code, Err: why}) }
+
 func (l *Link) end(reason error) {
 	l.ending.Do(func() {
 		l.reason = reason
