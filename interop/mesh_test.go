@@ -1,0 +1,107 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMeshClients runs the official clients of MCP and A2A against two nodes of
+// a mesh.
+func TestMeshClients(t *testing.T) {
+	if _, err := os.Stat("js/node_modules/@a2a-js/sdk"); err != nil {
+		missing(t, "run npm ci in interop/js first: %v", err)
+	}
+	program := filepath.Join(t.TempDir(), "clawmatrix")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/clawmatrix").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	office, home := t.TempDir(), t.TempDir()
+	port, api, mcp := freePort(t), freePort(t), freePort(t)
+	const secret = "secret: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\napiPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", freePort(t), api, port))
+	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, freePort(t))+`agents:
+  - {id: shouter, tags: [loud], command: [tr, a-z, A-Z]}
+  - {id: broken, command: [sh, -c, "exit 4"]}
+toolProxy: {enabled: true, allow: [exec, read]}
+`)
+	background(t, program, "--home", office, "start")
+	background(t, program, "--home", home, "start")
+	await(t, "the nodes to meet", func() bool {
+		out, err := exec.CommandContext(t.Context(), program, "--home", home, "peers", "--json").Output()
+		return err == nil && strings.Contains(string(out), `"shouter"`)
+	})
+	background(t, program, "--home", home, "mcp", "--http", "127.0.0.1:"+mcp)
+	var token []byte
+	await(t, "the token and the port", func() bool {
+		var err error
+		token, err = os.ReadFile(filepath.Join(home, "api.token"))
+		if err != nil {
+			return false
+		}
+		conn, err := net.Dial("tcp", "127.0.0.1:"+mcp)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+	cmd := exec.CommandContext(t.Context(), "node", "--test", "--test-timeout=120000", "mesh.mjs")
+	cmd.Dir = "js"
+	cmd.Env = append(os.Environ(), "CLAWMATRIX="+program, "HOME_NODE="+home, "MCP_URL=http://127.0.0.1:"+mcp+"/mcp",
+		"A2A_URL=http://127.0.0.1:"+api+"/a2a", "API_TOKEN="+strings.TrimSpace(string(token)))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func configure(t *testing.T, dir, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// background runs a program until the test ends; its log is kept with the
+// test's artifacts.
+func background(t *testing.T, program string, args ...string) {
+	t.Helper()
+	log, err := os.CreateTemp(t.ArtifactDir(), "clawmatrix-*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		_ = cmd.Wait() // it was asked to end
+		if t.Failed() {
+			text, err := os.ReadFile(log.Name())
+			t.Logf("%s %q said (%v):\n%s", filepath.Base(program), args, err, text)
+		}
+		log.Close()
+	})
+}
+
+// await looks until something is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !so() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited a minute for %s", what)
+		}
+		time.Sleep(50 * time.Millisecond) // between two looks
+	}
+}
