@@ -35,6 +35,7 @@ type commands struct {
 	Router  routerCommand  `cmd:"" group:"Run" help:"Ask the pool only."`
 	Tracker trackerCommand `cmd:"" group:"Run" help:"A directory where workers and routers find each other."`
 	Status  statusCommand  `cmd:"" group:"Run" help:"What runs here, and how it does."`
+	Doctor  doctorCommand  `cmd:"" group:"Run" help:"Say which step of reaching a peer fails, and what to type."`
 	Stop    stopCommand    `cmd:"" group:"Run" help:"Stop what runs here, after its answers are finished."`
 
 	Keygen     keygenCommand     `cmd:"" group:"Set up" help:"Make this machine's key pair."`

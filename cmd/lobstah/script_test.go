@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 //	pull                      gives it one
 //	listen VAR                takes a free port and keeps it, into $VAR
 //	port VAR                  finds a free port, into $VAR
+//	stranger VAR KEYVAR KIND  starts a machine that is not as it should be, its address and key into variables
 //	relay VAR                 starts a Nostr relay, its URL into $VAR
 //
 // $ADDRESS is an address of this machine in a network, where it has one, which
@@ -69,7 +70,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen, "slow": slow, "release": releaseSlow,
-			"ollama": emptyOllama, "pull": pullModel, "port": freePort, "relay": startRelay,
+			"ollama": emptyOllama, "pull": pullModel, "port": freePort, "relay": startRelay, "stranger": stranger,
 		},
 		RequireExplicitExec: true,
 	})
