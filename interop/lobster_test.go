@@ -59,17 +59,7 @@ type handover struct {
 // TestPausedRunsChangeHands pauses a run with one program and resumes it with
 // the other, in both directions, over the state folder that they share.
 func TestPausedRunsChangeHands(t *testing.T) {
-	original, err := filepath.Abs(originalLobster)
-	if err == nil {
-		_, err = os.Stat(original)
-	}
-	if err != nil {
-		missing(t, "run npm ci in interop/js first: %v", err)
-	}
-	ours := filepath.Join(t.TempDir(), "lobster")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", ours, "../cmd/lobster").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	original, ours := bothLobsters(t)
 	for name, test := range handovers(t) {
 		t.Run(name, func(t *testing.T) {
 			want := handOver(t, [2]string{original, original}, test)
@@ -85,6 +75,23 @@ func TestPausedRunsChangeHands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// bothLobsters returns the paths of the original and of ours.
+func bothLobsters(t *testing.T) (original, ours string) {
+	t.Helper()
+	original, err := filepath.Abs(originalLobster)
+	if err == nil {
+		_, err = os.Stat(original)
+	}
+	if err != nil {
+		missing(t, "run npm ci in interop/js first: %v", err)
+	}
+	ours = filepath.Join(t.TempDir(), "lobster")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", ours, "../cmd/lobster").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return original, ours
 }
 
 // handovers are the cases. Those with several answers change hands at every
