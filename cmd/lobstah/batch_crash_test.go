@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -205,9 +206,7 @@ func checkBooks(t *testing.T, router *machine, workers []*machine, engines []*pa
 	ours := router.exported()
 	theirs := map[string]*receipt.Signed{}
 	for _, w := range workers {
-		for nonce, s := range w.exported() {
-			theirs[nonce] = s
-		}
+		maps.Copy(theirs, w.exported())
 	}
 	for nonce, s := range ours {
 		if other := theirs[nonce]; other == nil || !bytes.Equal(other.Envelope(), s.Envelope()) {
