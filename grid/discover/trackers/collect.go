@@ -3,6 +3,7 @@ package trackers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -186,11 +187,15 @@ func (r *round) envelope(text []byte) {
 	}
 }
 
+// noTracker says what is wrong with an answer, if it is not the connection.
 func (t *Tracker) noTracker(err error) error {
-	if err != nil {
+	if err == nil {
+		return fmt.Errorf("%s: %w", t.base, errNoTracker)
+	}
+	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s: %w: %w", t.base, errNoTracker, err)
 	}
-	return fmt.Errorf("%s: %w", t.base, errNoTracker)
+	return fmt.Errorf("read the tracker's answer: %w", err)
 }
 
 func (t *Tracker) last() (string, []*announce.Signed) {

@@ -30,8 +30,8 @@ import (
 
 // Limits on what is read of a tracker.
 const (
-	maxBytes   = 16 << 20 // of all pages together
-	maxPeers   = 10_000
+	maxBytes   = 8 << 20 // of all pages together
+	maxPeers   = 5000
 	maxPages   = 32
 	pageSize   = 1000 // the largest of our trackers; the original gives all at once
 	maxAnswer  = 16 << 10
