@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"clawmatrix": main})
+	testscript.Main(m, map[string]func(){"clawmatrix": main, "tlsproxy": tlsProxy})
 }
 
 // The scripts run the real program, in processes of its own. Beside testscript's
