@@ -454,6 +454,60 @@ func TestReceiptsCannotHideOthers(t *testing.T) {
 	}
 }
 
+// One relay that takes an offer is enough, and what the others say is told.
+func TestAnnouncingAmongBadRelays(t *testing.T) {
+	t.Parallel()
+	h, taken := &honest{}, make(chan struct{}, 8)
+	relays, err := Relays([]string{
+		serve(t, func(ctx context.Context, ws *websocket.Conn, m []json.RawMessage) bool {
+			defer func() { taken <- struct{}{} }()
+			return h.script(ctx, ws, m)
+		}),
+		serve(t, func(context.Context, *websocket.Conn, []json.RawMessage) bool { return true }),
+		serve(t, func(ctx context.Context, ws *websocket.Conn, m []json.RawMessage) bool {
+			return say(ctx, ws, `["OK","%x",false,"blocked: not here"]`, parse(t, m[1]).id)
+		}),
+		"ws://127.0.0.1:1",
+	}, Config{Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := discover.AnnouncerConfig{Key: worker(1), Logger: slog.New(slog.DiscardHandler), Offer: func(context.Context) (announce.Offer, error) {
+		return announce.Offer{URL: "https://h:1", TTL: 5 * time.Minute}, nil
+	}}
+	for _, r := range relays {
+		r.silence = 300 * time.Millisecond
+		config.Boards = append(config.Boards, r)
+	}
+	a := discover.NewAnnouncer(config)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	<-taken
+	deadline := time.After(time.Minute)
+	want := []string{"", "silent for", "blocked: not here", "connect"}
+	for i := 0; i < len(want); {
+		s := a.States()[i]
+		told := s.LastErr != nil && strings.Contains(s.LastErr.Error(), want[i])
+		if want[i] == "" && !s.LastOK.IsZero() && s.LastErr == nil || want[i] != "" && told {
+			i++
+			continue
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("board %d: %+v; want %q", i, s, want[i])
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	stop()
+	if err := <-ended; err == nil || strings.Contains(err.Error(), relays[0].url) {
+		t.Errorf("Run: %v; want to hear of the bad relays alone", err)
+	}
+	if len(h.events) != 2 || parse(t, h.events[1]).kind != kindDeletion {
+		t.Errorf("the good relay was sent %s", h.events)
+	}
+}
+
 // Making relays speaks to none of them, and announcing, learning and leaving
 // publish no receipt: only PublishReceipt does.
 func TestNothingIsPublishedUnasked(t *testing.T) {
