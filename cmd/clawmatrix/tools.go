@@ -76,7 +76,7 @@ func (n *node) toolPolicy() (*tool.Policy, error) {
 		return nil, fmt.Errorf("find the folder that ~ means in toolProxy: %w", err)
 	}
 	policy, err := tool.NewPolicy(n.config.ToolProxy, tool.Place{
-		Home: user, Work: n.workFolder(), Verified: true,
+		Node: n.config.NodeID, Home: user, Work: n.workFolder(), Verified: true,
 		Pin: func(name string) (key.ID, bool) {
 			id, err := n.mesh.Resolve(name)
 			return id, err == nil

@@ -62,5 +62,7 @@ func (a *streamed) send(e *Event) error {
 	if _, err := a.w.Write(append(line, '\n')); err != nil {
 		return err
 	}
-	return a.control.Flush()
+	err = a.control.Flush()
+	_ = a.control.SetWriteDeadline(time.Time{}) // HTTP/2 ends a stream whose deadline passes in silence
+	return err
 }

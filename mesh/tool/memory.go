@@ -225,7 +225,10 @@ func (m *Memory) forget(id callKey) error {
 
 // keep writes a line and applies it.
 func (m *Memory) keep(l memoryLine) error {
-	if m.file != nil {
+	if m.path != "" {
+		if m.file == nil {
+			return fmt.Errorf("keep what calls are made: %w", fs.ErrClosed)
+		}
 		line, err := json.Marshal(l)
 		if err != nil {
 			return err
@@ -244,6 +247,12 @@ func (m *Memory) keep(l memoryLine) error {
 func (m *Memory) rewrite() error {
 	if m.path == "" {
 		return nil
+	}
+	if m.file != nil { // an open file cannot be replaced on Windows
+		if err := m.file.Close(); err != nil {
+			return err
+		}
+		m.file = nil
 	}
 	err := durable.Write(m.path, 0o600, func(w io.Writer) error {
 		buf := bufio.NewWriter(w)
@@ -266,11 +275,8 @@ func (m *Memory) rewrite() error {
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	if m.file != nil {
-		err = m.file.Close()
-	}
 	m.file, m.size = file, info.Size()
-	return err
+	return nil
 }
 
 // Close closes the file.

@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -23,6 +24,7 @@ const (
 
 // Place is what a policy has to know of the node that it is for.
 type Place struct {
+	Node string // its name, for hints to callers
 	Home string // ~ in paths
 	Work string // the folder that is granted where no paths are named
 	// Pin resolves a name of Config.Callers to a key; nil knows none. A name
@@ -115,19 +117,24 @@ func (p *Policy) Names() []string {
 func (p *Policy) Welcomes(c Caller) *Error {
 	switch {
 	case !p.cfg.Enabled:
-		return refuse(CodeDisabled, "the owner of this node can set toolProxy.enabled", "this node lends no tools")
+		return refuse(CodeDisabled, p.owner("can set toolProxy.enabled"), "this node lends no tools")
 	case p.place.Verified && !c.Verified:
-		return refuse(CodeUnverified, fmt.Sprintf("on this node: clawmatrix verify %s", c), "%s is not verified here", c)
+		return refuse(CodeUnverified, fmt.Sprintf("on %s: clawmatrix verify %s", p.here(), c), "%s is not verified here", c)
 	case p.cfg.Callers == nil:
 		return nil
 	}
 	if _, found := p.ruleOf(c.Key); !found {
-		return refuse(CodeDenied, ownerHint, "%s may use no tools here (not in toolProxy.callers)", c)
+		return refuse(CodeDenied, p.owner(changeToolProxy), "%s may use no tools here (not in toolProxy.callers)", c)
 	}
 	return nil
 }
 
-const ownerHint = "the owner of this node can change toolProxy in its configuration"
+// owner is a hint to who can change something.
+func (p *Policy) owner(can string) string { return "the owner of " + p.here() + " " + can }
+
+func (p *Policy) here() string { return cmp.Or(p.place.Node, "this node") }
+
+const changeToolProxy = "can change toolProxy in its configuration"
 
 // Offers reports whether a caller may use a tool with some arguments at least.
 func (p *Policy) Offers(c Caller, tool string) bool {
@@ -143,18 +150,18 @@ func (p *Policy) admit(c Caller, tool string) (Verdict, *Rule) {
 	}
 	switch {
 	case covers(p.cfg.Deny, tool):
-		return deny(CodeDenied, ownerHint, "%s is denied here (toolProxy.deny)", tool), nil
+		return deny(CodeDenied, p.owner(changeToolProxy), "%s is denied here (toolProxy.deny)", tool), nil
 	case len(p.cfg.Allow) == 0 && !p.byCaller():
 		return deny(CodeDenied, `an empty list allows nothing; ["*"] is everything`, "no tool is allowed here (toolProxy.allow is empty)"), nil
 	case !p.allows(tool):
-		return deny(CodeDenied, ownerHint, "%s is not allowed here (toolProxy.allow)", tool), nil
+		return deny(CodeDenied, p.owner(changeToolProxy), "%s is not allowed here (toolProxy.allow)", tool), nil
 	case p.cfg.Callers == nil:
 		return Verdict{}, nil
 	}
 	name, _ := p.ruleOf(c.Key)
 	rule := p.rules[name]
 	if !covers(rule.Allow, tool) {
-		return deny(CodeDenied, ownerHint, "%s may not use %s here (toolProxy.callers.%s.allow)", c, tool, name), nil
+		return deny(CodeDenied, p.owner(changeToolProxy), "%s may not use %s here (toolProxy.callers.%s.allow)", c, tool, name), nil
 	}
 	return Verdict{}, &rule
 }
@@ -240,7 +247,7 @@ func (p *Policy) decideExec(grant Grant, rule *Rule, raw json.RawMessage) Verdic
 	case len(args.Env) > 0:
 		return deny(CodeCommand, "leave env out", "with a list of commands, variables cannot be set")
 	case !p.commandAllowed(rule, argv):
-		return deny(CodeCommand, "the owner of this node can add it to the commands of toolProxy",
+		return deny(CodeCommand, p.owner("can add it to the commands of toolProxy"),
 			"the command %.200q is not among those that you may run here", strings.Join(argv, " "))
 	}
 	grant.Argv = argv

@@ -28,7 +28,7 @@ type Directory interface {
 }
 
 // Resolve finds the node that a target means: a key, a name, or tags:TAG, which is
-// the nearest verified node that bears the tag and offers the tool.
+// the nearest verified node that bears the tag and offers the tool; an empty tool is any.
 func Resolve(d Directory, target, tool string) (Node, error) {
 	tag, tagged := strings.CutPrefix(target, "tags:")
 	if !tagged {
@@ -39,7 +39,9 @@ func Resolve(d Directory, target, tool string) (Node, error) {
 		return n, nil
 	}
 	all := d.Tagged(tag)
-	fit := slices.DeleteFunc(slices.Clone(all), func(n Node) bool { return !n.Verified || n.Tools != nil && !covers(n.Tools, tool) })
+	fit := slices.DeleteFunc(slices.Clone(all), func(n Node) bool {
+		return !n.Verified || tool != "" && n.Tools != nil && !covers(n.Tools, tool)
+	})
 	if len(fit) == 0 {
 		return Node{}, noneTagged(tag, tool, all)
 	}

@@ -582,3 +582,69 @@ func FuzzOutput(f *testing.F) {
 		}
 	})
 }
+
+// deadlines is an answer that keeps its write deadlines.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// A caller who does not read is given up, and silence between two events is not.
+func TestDeadlinesAreForWritesOnly(t *testing.T) {
+	t.Parallel()
+	d := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	a := &streamed{w: d, control: http.NewResponseController(d)}
+	for range 2 {
+		if err := a.send(&Event{Type: EventStarted}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(d.set) != 4 || d.set[0].IsZero() || !d.set[1].IsZero() || d.set[2].IsZero() || !d.set[3].IsZero() {
+		t.Errorf("deadlines %v", d.set)
+	}
+}
+
+// The memory is bounded: keys for each caller, and the bytes of results.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	m, err := OpenMemory(filepath.Join(t.TempDir(), "calls.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	now := time.Now()
+	m.now = func() time.Time { return now }
+	for i := range maxKeysOfCaller {
+		id := callKey{home.Key, string(rune('a'+i%26)) + strings.Repeat("x", i/26)}
+		m.apply(memoryLine{Caller: id.caller, Key: id.key, At: now, Outcome: &Outcome{Result: &Result{}}})
+	}
+	id := callKey{home.Key, "one more"}
+	if _, err := m.begin(id, "d"); codeOf(err) != CodeBusy {
+		t.Errorf("one key more: %v", err)
+	}
+	if _, err := m.begin(callKey{office.Key, "k"}, "d"); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+	now = now.Add(rememberFor + time.Second)
+	if known, err := m.begin(id, "d"); known != nil || err != nil {
+		t.Errorf("a day later: %v, %v", known, err)
+	}
+	large, err := Text(strings.Repeat("x", 10*maxOutcome), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.end(id, "d", &Outcome{Result: large}); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := m.begin(id, "d"); err != nil || len(k.outcome.Result.String()) > maxOutcome+100 || k.outcome.Result.Cut == nil {
+		t.Errorf("kept %d bytes, %v", len(k.outcome.Result.String()), err)
+	}
+	if len(large.String()) != 10*maxOutcome {
+		t.Error("the caller's result was cut too")
+	}
+}

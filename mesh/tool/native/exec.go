@@ -97,6 +97,9 @@ func (t *Tools) command(grant tool.Grant, args tool.ExecArgs, dir *folder) (*exe
 		return nil, tool.Errorf(tool.CodeArguments, "run %q: %s", argv[0], err)
 	}
 	cmd := &exec.Cmd{Path: program, Args: argv, Dir: dir.path, Env: append(t.Environment(), "PWD="+dir.name)}
+	if grant.Shell && args.Command != "" {
+		asWritten(cmd, args.Command)
+	}
 	for name, value := range args.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
 			return nil, tool.Errorf(tool.CodeArguments, "%.100q is no name of a variable", name)

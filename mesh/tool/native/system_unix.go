@@ -5,6 +5,7 @@ package native
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"syscall"
 )
@@ -13,6 +14,8 @@ import (
 const openFlags = syscall.O_NONBLOCK
 
 func shell(line string, _ []string) []string { return []string{"/bin/sh", "-c", line} }
+
+func asWritten(*exec.Cmd, string) {}
 
 // pathOf names an open folder so that a process that starts there cannot be led
 // elsewhere by a change of the path. Only Linux has such names; elsewhere a
