@@ -106,8 +106,8 @@ func (r *relay) talk(ctx context.Context, ws *websocket.Conn) error {
 	return nil
 }
 
-// startRelay starts a relay, its URL into a variable.
-func startRelay(ts *testscript.TestScript, neg bool, args []string) {
+// nostrRelay starts a Nostr relay, its URL into a variable.
+func nostrRelay(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: relay VAR")
 	}

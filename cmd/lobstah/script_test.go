@@ -70,7 +70,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen, "slow": slow, "release": releaseSlow,
-			"ollama": emptyOllama, "pull": pullModel, "port": freePort, "relay": startRelay, "stranger": stranger,
+			"ollama": emptyOllama, "pull": pullModel, "port": freePort, "relay": nostrRelay, "stranger": stranger,
 		},
 		RequireExplicitExec: true,
 	})
