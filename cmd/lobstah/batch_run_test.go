@@ -130,7 +130,7 @@ func TestBatchProgress(t *testing.T) {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
 		lines := strings.Split(bar.String(), "\r\x1b[K")
-		if len(lines) != 6 || !strings.HasPrefix(lines[2], strings.Repeat("█", 6)+strings.Repeat("░", 18)+" 490 of") || lines[5] != "" {
+		if len(lines) != 6 || !strings.HasPrefix(lines[2], noWrap+strings.Repeat("█", 6)+strings.Repeat("░", 18)+" 490 of") || lines[5] != "" {
 			t.Errorf("on a terminal %q", lines)
 		}
 	})

@@ -20,6 +20,9 @@ const (
 	paceWindow  = time.Minute      // over which speeds are taken
 	barWidth    = 24
 	maxPaceTaps = 64
+
+	// A line that is too long for the terminal is cut off there, not wrapped.
+	noWrap, wrap = "\x1b[?7l", "\x1b[?7h"
 )
 
 // connect finds the router, or starts one. The context that it returns ends
@@ -135,7 +138,7 @@ func (p *progressBar) show(b batch.Batch, now time.Time) {
 	}
 	switch {
 	case p.terminal:
-		fmt.Fprintf(p.out, "\r\x1b[K%s", text)
+		fmt.Fprintf(p.out, "\r\x1b[K%s%s%s", noWrap, text, wrap)
 	case text != p.last && now.Sub(p.plain) >= plainEvery:
 		p.plain = now
 		fmt.Fprintln(p.out, text)

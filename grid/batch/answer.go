@@ -100,6 +100,9 @@ func (r *round) recover() (err error) {
 // all asks until every line has its result, or the batch ends early, or the
 // process stops. It returns as what the batch ends.
 func (r *round) all() Status {
+	if early := r.endedAlready(); early != "" {
+		return early
+	}
 	as, finished := Completed, make(chan struct{})
 	var watching, feeding sync.WaitGroup
 	watching.Go(func() {
@@ -118,6 +121,19 @@ func (r *round) all() Status {
 	close(finished)
 	watching.Wait()
 	return as
+}
+
+// endedAlready tells whether the batch was over before it had its turn.
+func (r *round) endedAlready() Status {
+	select {
+	case <-r.cancel:
+		return Cancelled
+	default:
+	}
+	if r.service.Now().Unix() >= r.record.ExpiresAt {
+		return Expired
+	}
+	return ""
 }
 
 // awaitEnd waits for a reason to end early; there is none when all lines are

@@ -160,6 +160,38 @@ func TestCreateRefused(t *testing.T) {
 	}
 }
 
+// Of more batches than may run at a time the others wait; one that waits can be
+// cancelled, and expires.
+func TestActiveLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := newRouter(func(w http.ResponseWriter, r *http.Request, content string, try int) {
+			time.Sleep(23 * time.Hour)
+			ok(w)
+		})
+		b := newBed(t, Config{Ask: fake, Limits: Limits{Active: 1}})
+		file := b.upload(chat(1))
+		first := b.create(file)
+		time.Sleep(time.Second)
+		second, third := b.create(file), b.create(file)
+		time.Sleep(time.Minute)
+		if got := b.get(second.ID).Status; got != Validating {
+			t.Errorf("the second is %s", got)
+		}
+		b.call("POST", "/v1/batches/"+second.ID+"/cancel", nil, "", nil)
+		time.Sleep(time.Minute)
+		if got := b.get(second.ID); got.Status != Cancelled || got.RequestCounts != (Counts{1, 0, 1}) {
+			t.Errorf("cancelled while it waits: %+v", got)
+		}
+		if got := b.await(first.ID); got.Status != Completed {
+			t.Errorf("the first is %+v", got)
+		}
+		if got := b.await(third.ID); got.Status != Expired {
+			t.Errorf("the third, with an hour left for what takes 23: %+v", got)
+		}
+	})
+}
+
 func TestFileInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

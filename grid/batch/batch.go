@@ -202,15 +202,13 @@ func (s *Service) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	})
-	slots := make(chan struct{}, s.Limits.Active)
+	slots := make(chan struct{}, s.Limits.Active) // taken by those that run
 	for feeding.Err() == nil {
 		for _, j := range s.takeStarting() {
 			jobs.Go(func() {
-				select {
-				case slots <- struct{}{}:
+				if leave, ok := j.await(feeding, slots); ok {
 					j.run(ctx, feeding)
-					<-slots
-				case <-feeding.Done():
+					leave()
 				}
 			})
 		}

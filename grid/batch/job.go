@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // job is a batch that has not ended.
@@ -69,18 +70,47 @@ func (j *job) closing() Status {
 	return j.record.ClosingAs
 }
 
+// await waits for the batch's turn to run, which comes with one of the slots;
+// leave gives it back. One that ends early needs none. It reports false when the
+// program stops before.
+func (j *job) await(feeding context.Context, slots chan struct{}) (leave func(), ok bool) {
+	expiry := time.NewTimer(time.Unix(j.record.ExpiresAt, 0).Sub(j.service.Now()))
+	defer expiry.Stop()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, true
+	case <-j.cancel:
+	case <-expiry.C:
+	case <-feeding.Done():
+		return nil, false
+	}
+	return func() {}, true
+}
+
+// troublePause is how long a batch rests after our own disk failed it.
+const troublePause = time.Minute
+
 // run takes the batch to its end, unless a context ends before: feeding for
 // new lines, ctx for those that are being asked.
 func (j *job) run(ctx, feeding context.Context) {
 	log := j.service.Logger.With("batch", j.id)
-	err := j.work(ctx, feeding)
-	switch {
-	case err == nil:
-		b := j.view()
-		j.service.ended(j.id)
-		log.Info("a batch ended", "status", b.Status, "completed", b.RequestCounts.Completed, "failed", b.RequestCounts.Failed)
-	case !errors.Is(err, errStopped):
-		log.Error("a batch cannot go on; it does when the program is started again", "err", err)
+	for {
+		err := j.work(ctx, feeding)
+		switch {
+		case err == nil:
+			b := j.view()
+			j.service.ended(j.id)
+			log.Info("a batch ended", "status", b.Status, "completed", b.RequestCounts.Completed, "failed", b.RequestCounts.Failed)
+			return
+		case errors.Is(err, errStopped):
+			return
+		}
+		log.Error("a batch cannot go on; trying again", "err", err, "in", troublePause)
+		select {
+		case <-time.After(troublePause):
+		case <-feeding.Done():
+			return
+		}
 	}
 }
 

@@ -43,6 +43,9 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, owner string) 
 	if n := s.store.countFiles(owner); n >= s.Limits.Files {
 		return nil, tooMuch("too_many_files", "there are %d files already, the most that one key may have; delete some first", n)
 	}
+	if r.ContentLength > s.Limits.File+maxParts*maxField {
+		return nil, tooLarge(s.Limits.File)
+	}
 	form, err := r.MultipartReader()
 	if err != nil {
 		return nil, invalid("file", "upload a file as multipart/form-data: %v", err)
@@ -129,10 +132,7 @@ func (u *uploading) readFile(ctx context.Context, part *multipart.Part) (err err
 		n, err := io.CopyN(budgeted{u}, part, uploadChunk)
 		u.record.Bytes += n
 		if u.record.Bytes > limit {
-			return &openai.Error{
-				Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "file_too_large", Param: "file",
-				Message: fmt.Sprintf("the file is larger than %d bytes", limit),
-			}
+			return tooLarge(limit)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -145,6 +145,13 @@ func (u *uploading) readFile(ctx context.Context, part *multipart.Part) (err err
 		}
 	}
 	return u.cutOff(ctx.Err())
+}
+
+func tooLarge(limit int64) error {
+	return &openai.Error{
+		Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "file_too_large", Param: "file",
+		Message: fmt.Sprintf("the file is larger than %d bytes", limit),
+	}
 }
 
 // budgeted writes to the file within the disk's budget.
