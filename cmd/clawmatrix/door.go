@@ -16,7 +16,7 @@ import (
 // mountGuests mounts what nodes get that know no secret: the door for those who
 // were invited, and models for those who were lent some.
 func (n *node) mountGuests() {
-	n.onGuests.Handle("POST "+invite.Path, &invite.Door{Caller: mesh.Caller, Admit: n.welcome, Log: n.log.With("part", "door")})
+	n.onGuests.Handle("POST "+invite.Path, invite.NewDoor(mesh.Caller, n.welcome, n.log.With("part", "door")))
 	n.onGuests.Handle("/v1/", n.lent(n.onMesh))
 }
 

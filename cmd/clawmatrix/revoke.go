@@ -70,7 +70,7 @@ func (c *revokeCommand) Run(ctx context.Context, a *app) error {
 		a.note("It knows the secret still, and can come back with another key.")
 		return nil
 	}
-	a.say("new secret: %s", cli.Plural(len(done.Told), "node")+" have it")
+	a.say("new secret: handed to %s", cli.Plural(len(done.Told), "node"))
 	if len(done.Away) > 0 {
 		a.say("when they are back: %s", cli.CleanLine(strings.Join(done.Away, ", ")))
 	}

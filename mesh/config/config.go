@@ -152,7 +152,7 @@ func providerName(provider string) string {
 // Warnings are sentences about what this file allows, for the log of a start.
 func (c *Config) Warnings() (list []string) {
 	if c.Trust == BySecret {
-		text := "trust: secret: whoever holds the secret of this mesh may use this node's models, hand tasks to its agents and send them messages"
+		text := "trust: secret: whoever holds the secret of this mesh may use this node's models, hand tasks to its agents, send them messages and revoke nodes"
 		if c.ToolProxy.Enabled {
 			text += ", and run the tools that toolProxy allows"
 		}

@@ -22,6 +22,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"lobstah/invitation"
 	"lobstah/key"
 	"lobstah/mesh/link"
@@ -69,17 +71,35 @@ func (w Welcome) String() string { return "welcome to " + w.Node }
 // GoString does for %#v what String does for the others.
 func (w Welcome) GoString() string { return w.String() }
 
-// A Door answers those who come by an invitation. Its fields are needed.
+// Attempts that a door looks at, whoever makes them: keys are free, so they cannot
+// be counted by key, and each attempt costs a look at a file.
+const (
+	attemptsPerSec = 20
+	attemptBurst   = 60
+)
+
+// A Door answers those who come by an invitation. Make it with [NewDoor].
 type Door struct {
-	Caller func(*http.Request) (key.ID, error)               // whose key the connection has proven
-	Admit  func(context.Context, Applicant) (Welcome, error) // an [*invitation.Refusal] is told, other errors are logged
-	Log    *slog.Logger
+	caller   func(*http.Request) (key.ID, error)
+	admit    func(context.Context, Applicant) (Welcome, error)
+	log      *slog.Logger
+	attempts *rate.Limiter
+}
+
+// NewDoor makes a door. caller tells whose key a connection has proven; an
+// [*invitation.Refusal] of admit is told to the applicant, other errors are logged.
+func NewDoor(caller func(*http.Request) (key.ID, error), admit func(context.Context, Applicant) (Welcome, error), log *slog.Logger) *Door {
+	return &Door{caller, admit, log, rate.NewLimiter(attemptsPerSec, attemptBurst)}
 }
 
 // ServeHTTP implements [http.Handler].
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	welcome, err := d.answer(w, r)
 	w.Header().Set("Content-Type", "application/json")
+	if errors.Is(err, errBusy) {
+		tell(w, http.StatusTooManyRequests, &invitation.Refusal{Code: "too_many_attempts", Message: err.Error()})
+		return
+	}
 	if err == nil {
 		_ = json.NewEncoder(w).Encode(welcome) // a client that left needs no answer
 		return
@@ -87,17 +107,26 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	refusal, ok := errors.AsType[*invitation.Refusal](err)
 	status := http.StatusForbidden
 	if !ok {
-		d.Log.Error("cannot let a node in that was invited", "err", err)
+		d.log.Error("cannot let a node in that was invited", "err", err)
 		refusal = &invitation.Refusal{Code: "join_failed", Message: "the inviter could not write it down; its log says why"}
 		status = http.StatusInternalServerError
 	}
+	tell(w, status, refusal)
+}
+
+var errBusy = errors.New("many try to join now: try again in a moment")
+
+func tell(w http.ResponseWriter, status int, why *invitation.Refusal) {
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": refusal.Code, "message": refusal.Message}})
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": why.Code, "message": why.Message}}) // a client that left needs no answer
 }
 
 func (d *Door) answer(w http.ResponseWriter, r *http.Request) (welcome Welcome, err error) {
 	var a Applicant
-	if a.ID, err = d.Caller(r); err != nil {
+	if !d.attempts.Allow() {
+		return welcome, errBusy
+	}
+	if a.ID, err = d.caller(r); err != nil {
 		return welcome, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -107,7 +136,7 @@ func (d *Door) answer(w http.ResponseWriter, r *http.Request) (welcome Welcome, 
 	if err != nil {
 		return welcome, &invitation.Refusal{Code: "bad_join", Message: "the request's body: " + err.Error()}
 	}
-	welcome, err = d.Admit(r.Context(), a)
+	welcome, err = d.admit(r.Context(), a)
 	welcome.Version = wireVersion
 	return welcome, err
 }

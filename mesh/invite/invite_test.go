@@ -31,11 +31,8 @@ func (d through) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func door(admit func(Applicant) (Welcome, error)) through {
-	return through{&Door{
-		Caller: func(*http.Request) (key.ID, error) { return joiner.ID(), nil },
-		Admit:  func(_ context.Context, a Applicant) (Welcome, error) { return admit(a) },
-		Log:    slog.New(slog.DiscardHandler),
-	}}
+	caller := func(*http.Request) (key.ID, error) { return joiner.ID(), nil }
+	return through{NewDoor(caller, func(_ context.Context, a Applicant) (Welcome, error) { return admit(a) }, slog.New(slog.DiscardHandler))}
 }
 
 func TestJoin(t *testing.T) {
@@ -96,6 +93,19 @@ func TestDoorReadsOnlyWhatItKnows(t *testing.T) {
 			t.Errorf("%.60q: %d %s", body, w.Code, w.Body)
 		}
 	}
+}
+
+func TestAttemptsAreLimited(t *testing.T) {
+	t.Parallel()
+	tried := 0
+	d := door(func(Applicant) (Welcome, error) { tried++; return Welcome{}, invitation.ErrUnknown })
+	for range 3 * attemptBurst {
+		_, err := Join(t.Context(), d, invitation.Invitation{}, "a")
+		if refusal, ok := errors.AsType[*invitation.Refusal](err); ok && refusal.Code == "too_many_attempts" {
+			return
+		}
+	}
+	t.Errorf("%d attempts in a moment were looked at", tried)
 }
 
 func TestCredentials(t *testing.T) {
