@@ -36,10 +36,11 @@ const (
 
 // A placement is what a router notes of a job, before it does what it says.
 type placement struct {
-	Peer    key.ID    `json:"peer,omitzero"`    // who has it, or may have; zero for nobody
-	Remote  string    `json:"remote,omitempty"` // its id there, once it is known to have arrived
-	Key     string    `json:"key,omitempty"`    // that makes a second submission there the same job
-	Proofs  []string  `json:"proofs,omitempty"` // signatures of the submissions; the receipt names one
+	Peer    key.ID    `json:"peer,omitzero"`     // who has it, or may have; zero for nobody
+	Remote  string    `json:"remote,omitempty"`  // its id there, once it is known to have arrived
+	Key     string    `json:"key,omitempty"`     // that makes a second submission there the same job
+	Proofs  []string  `json:"proofs,omitempty"`  // signatures of the submissions; the receipt names one
+	Receipt string    `json:"receipt,omitempty"` // nonce of the one receipt that counts for it
 	Refused []refusal `json:"refused,omitempty"`
 }
 
@@ -390,7 +391,7 @@ func (f *follower) deliver(ctx context.Context, p *peer, record *grid.Job) error
 		return f.refuse(ctx, refusal{Status: http.StatusOK, Message: "its answer is none"})
 	}
 	if err := f.settle(context.WithoutCancel(ctx), p, record); err != nil {
-		return later(peerPause, "the receipt of the answer cannot be kept: %v", err)
+		return err
 	}
 	if err := f.log.Done(ctx, record.Result, nil); err != nil {
 		return err
@@ -399,8 +400,9 @@ func (f *follower) deliver(ctx context.Context, p *peer, record *grid.Job) error
 	return nil
 }
 
-// settle checks and keeps the receipt. The error is the ledger's; a receipt that
-// is refused is logged, as it is for any other answer.
+// settle checks and keeps the receipt. Which one that is was noted before, so
+// that a peer that gives another after a crash gains nothing by it. A receipt
+// that is refused is logged, as it is for any other answer.
 func (f *follower) settle(ctx context.Context, p *peer, record *grid.Job) error {
 	rt := f.rt
 	if rt.Ledger == nil {
@@ -419,15 +421,23 @@ func (f *follower) settle(ctx context.Context, p *peer, record *grid.Job) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	signed, err := receipt.Open(record.Receipt)
-	if err == nil {
-		if slices.Contains(f.place.Proofs, signed.RequestSignature) {
-			x.proof = signed.RequestSignature
-		}
-		x.signed = signed
-		err = rt.accept(ctx, x)
-	} else {
+	var err error
+	if x.signed, err = receipt.Open(record.Receipt); err != nil {
 		err = &rejection{err}
+	} else {
+		if slices.Contains(f.place.Proofs, x.signed.RequestSignature) {
+			x.proof = x.signed.RequestSignature
+		}
+		if f.place.Receipt == "" {
+			f.place.Receipt = x.signed.Nonce
+			if err := f.note(ctx); err != nil {
+				return err
+			}
+		}
+		err = &rejection{errors.New("it is not the receipt that was given before")}
+		if f.place.Receipt == x.signed.Nonce {
+			err = rt.accept(ctx, x)
+		}
 	}
 	var refusal *rejection
 	switch {
@@ -438,7 +448,7 @@ func (f *follower) settle(ctx context.Context, p *peer, record *grid.Job) error 
 		rt.counts.rejected.Add(1)
 		rt.Logger.LogAttrs(ctx, slog.LevelWarn, "rejected a receipt", peerAttr(p), errAttr(refusal.error))
 	default:
-		return err
+		return later(peerPause, "the receipt of the answer cannot be kept: %v", err)
 	}
 	return nil
 }
