@@ -27,17 +27,22 @@ func TestMain(m *testing.M) {
 //	until PATTERN ARGS...         runs clawmatrix ARGS until its output matches
 //	port VAR                      finds a free port, into $VAR
 //	mode FILE BITS                checks the permission bits of a file
+//	sub VAR... FILE...            puts variables into files, which have a slash in their name
+//	get PORT PATH                 prints what a port of this machine answers
+//	ask PORT MODEL                asks a model there
 func TestScript(t *testing.T) {
+	engine := startEngine(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CLAWMATRIX_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("TZ", "UTC")
+			env.Setenv("ENGINE", engine)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode, "capture": capture, "until": until, "port": freePort, "mode": mode,
+			"sub": substitute, "get": get, "ask": ask, "code": exitCode, "capture": capture, "until": until, "port": freePort, "mode": mode,
 		},
 		RequireExplicitExec: true,
 	})
