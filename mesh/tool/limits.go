@@ -11,8 +11,8 @@ import (
 // How often a caller may ask at all, and how many of its refusals are kept in the
 // audit log: a flood of them would push out what matters.
 const (
-	asksPerSecond       = 50
-	asksAtOnce          = 200
+	asksPerSecond       = 500
+	asksAtOnce          = 1000
 	refusalsPerMinute   = 60
 	refusalsAtOnce      = 60
 	forgetCallersBefore = 10 * time.Minute

@@ -218,8 +218,11 @@ func TestFullPowerIsSaid(t *testing.T) {
 		`{"enabled":true,"callers":{"home-01":{"allow":["exec"],"commands":["git status","bash -c true"]}}}`: "",
 		`{"enabled":true,"deny":["exec"],"callers":{"home-01":{"allow":["*"],"commands":["*"]}}}`:            "",
 		`{"allow":["*"]}`: "",
-		narrowed:          `may run "git log *"`,
-		nodeCmds:          "",
+		narrowed:          "",
+		`{"enabled":true,"callers":{"home-01":{"allow":["exec"],"commands":["git log **"]}}}`:                  `may run "git log **"`,
+		`{"enabled":true,"callers":{"home-01":{"allow":["exec","edit"],"commands":["git status"]}}}`:           "runs what files say",
+		`{"enabled":true,"deny":["edit"],"callers":{"home-01":{"allow":["exec","edit"],"commands":["make"]}}}`: "",
+		nodeCmds: "",
 	} {
 		got := strings.Join(policy(t, cfg, true).FullPower(), "; ")
 		if want == "" && got != "" || !strings.Contains(got, want) {

@@ -10,14 +10,20 @@ import (
 	"lobstah/key"
 )
 
-// These run what they are told to, so whoever may pass them arguments may do
-// anything that this user can.
+// Programs that run whatever their arguments say, so whoever may choose an argument
+// may do anything that this user can.
 var interpreters = []string{
-	"ash", "awk", "bash", "bun", "busybox", "cargo", "cmd", "dash", "deno", "docker", "doas", "ed", "emacs", "env", "expect",
-	"find", "fish", "gawk", "gdb", "git", "go", "ksh", "make", "mawk", "nc", "node", "nohup", "npm", "npx", "osascript",
-	"perl", "php", "pip", "podman", "powershell", "pwsh", "python", "python3", "rsync", "ruby", "scp", "screen", "sed",
-	"sh", "socat", "ssh", "su", "sudo", "systemd-run", "tar", "tclsh", "tmux", "vi", "vim", "wsl", "xargs", "zsh",
+	"ash", "awk", "bash", "bun", "busybox", "cmd", "dash", "deno", "docker", "doas", "ed", "emacs", "env", "expect", "fish", "gawk", "gdb",
+	"ksh", "mawk", "nc", "node", "nohup", "npx", "osascript", "perl", "php", "podman", "powershell", "pwsh", "python", "python3", "ruby",
+	"screen", "sh", "socat", "ssh", "su", "sudo", "systemd-run", "tclsh", "tmux", "vi", "vim", "wsl", "xargs", "zsh",
 }
+
+// Programs that do so by some of their options or subcommands.
+var byOption = []string{"cargo", "find", "git", "go", "make", "npm", "pip", "rsync", "scp", "sed", "tar"}
+
+// Programs that run what files in their working folder say: whoever may write
+// there chooses it, whatever the arguments.
+var byFile = []string{"cargo", "git", "go", "gradle", "just", "make", "mvn", "npm", "npx", "pnpm", "pytest", "rake", "tox", "yarn"}
 
 // Tools of agent gateways that run commands or change what runs.
 var powerful = []string{"process", "shell", "spawn", "terminal", "apply_patch", "gateway", "nodes", "plugins", "cron", "automations", "computer", "browser", "sessions_spawn", "openclaw"}
@@ -64,14 +70,34 @@ func (p *Policy) execPowers(who string, rule *Rule) []string {
 	if rule != nil && (commands == nil || slices.ContainsFunc(commands, Pattern.anything)) {
 		commands = rule.Commands
 	}
+	writes := func(tool string) bool {
+		return p.allows(tool) && !covers(p.cfg.Deny, tool) && (rule == nil || covers(rule.Allow, tool))
+	}
 	var out []string
 	for _, c := range commands {
-		open := slices.ContainsFunc(c[1:], func(word string) bool { return strings.Contains(word, "*") })
-		if open && slices.Contains(interpreters, programName(c[0])) {
-			out = append(out, fmt.Sprintf("%s may run %q, which can run anything: that is full power over this user", who, strings.Join(c, " ")))
+		line := strings.Join(c, " ")
+		switch {
+		case c.open():
+			out = append(out, fmt.Sprintf("%s may run %q, which can run anything: that is full power over this user", who, line))
+		case (writes(Write) || writes(Edit)) && slices.Contains(byFile, programName(c[0])):
+			out = append(out, fmt.Sprintf("%s may run %q, which runs what files say, and may write files: that is full power over this user", who, line))
 		}
 	}
 	return out
+}
+
+// open reports whether a pattern leaves to the caller what its program runs.
+func (p Pattern) open() bool {
+	name, args := programName(p[0]), p[1:]
+	star := func(word string) bool { return strings.Contains(word, "*") }
+	option := func(word string) bool { return word == "**" || strings.HasPrefix(word, "-") && star(word) }
+	switch {
+	case slices.Contains(interpreters, name):
+		return slices.ContainsFunc(args, star)
+	case slices.Contains(byOption, name):
+		return len(args) > 0 && star(args[0]) || slices.ContainsFunc(args, option)
+	}
+	return false
 }
 
 func programName(program string) string {

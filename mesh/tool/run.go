@@ -72,7 +72,8 @@ func (s *Server) find(ctx context.Context, tool string) (Backend, error) {
 		failure = errors.Join(failure, err)
 	}
 	if failure != nil {
-		return nil, refuse(CodeUnknown, "", "no tool %s is known here; not all could be asked: %s", tool, failure)
+		s.log.Warn("a part of the tools cannot be asked", "err", failure)
+		return nil, refuse(CodeUnknown, "", "no tool %s is known on %s, where not all could be asked just now", tool, s.opt.Self.Node)
 	}
 	return nil, refuse(CodeUnknown, fmt.Sprintf("clawmatrix tools %s lists them", s.opt.Self.Node), "%s has no tool %s", s.opt.Self.Node, tool)
 }
@@ -114,6 +115,9 @@ func (s *Server) begin(call *Call, backend Backend, r *Request) (run *running, j
 func (s *Server) join(run *running, call *Call) (*running, bool, error) {
 	if run.digest != callDigest(call) {
 		return nil, false, conflict(call)
+	}
+	if run.waiters >= maxCallsOfCaller {
+		return nil, false, refuse(CodeBusy, "", "%d wait for this call already", run.waiters)
 	}
 	run.waiters++
 	if run.leaving != nil {

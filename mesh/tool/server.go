@@ -127,13 +127,19 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (Caller, bool)
 
 func (s *Server) answerError(w http.ResponseWriter, err error) { writeError(w, s.signed(err)) }
 
-// signed puts this node's name on an error that has none.
+// signed puts this node's name on an error that has none. An error that was not
+// made for callers may tell of this machine, so only its log gets it.
 func (s *Server) signed(err error) *Error {
-	e := *asError(err)
+	e, made := errors.AsType[*Error](err)
+	if !made {
+		s.log.Warn("a call of a tool failed", "err", err)
+		e = refuse(CodeFailed, "its owner finds why in its log", "the call failed on %s", s.opt.Self.Node)
+	}
+	e = new(*e)
 	if e.Node == "" {
 		e.Node = s.opt.Self.Node
 	}
-	return &e
+	return e
 }
 
 func (s *Server) serveList(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +171,7 @@ func (s *Server) List(ctx context.Context, c Caller) (infos []Info, problems []s
 		found, err := b.Tools(ctx)
 		if err != nil {
 			s.log.Warn("a part of the tools cannot be listed", "err", err)
-			problems = append(problems, err.Error())
+			problems = append(problems, "some of its tools cannot be listed just now; its owner finds why in its log")
 		}
 		for _, info := range found {
 			taken := func(other Info) bool { return other.Name == info.Name }

@@ -162,6 +162,9 @@ func TestInvoke(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, types(events), err)
 		}
 	}
+	if events, _ := w.invoke(t.Context(), Request{Tool: "fail"}); strings.Contains(events[1].Error.Message, "no luck") {
+		t.Errorf("a caller learned %q, which was not made for callers", events[1].Error.Message)
+	}
 	for name, code := range map[string]string{"denied": CodeDenied, "nosuch": CodeUnknown} {
 		if events, err := w.invoke(t.Context(), Request{Tool: name}); codeOf(err) != code || events != nil {
 			t.Errorf("%s: %s, %v", name, types(events), err)
@@ -285,17 +288,17 @@ func TestRefusalsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		busy := 0
-		for range 1000 {
+		for range 3000 {
 			if _, err := w.invoke(t.Context(), Request{Tool: "denied"}); codeOf(err) == CodeBusy {
 				busy++
 			}
 		}
-		if n := len(w.log.entries); n != refusalsAtOnce || busy != 1000-asksAtOnce {
+		if n := len(w.log.entries); n != refusalsAtOnce || busy != 3000-asksAtOnce {
 			t.Errorf("%d entries, %d refused for being too many", n, busy)
 		}
 		time.Sleep(time.Minute)
 		_, _ = w.invoke(t.Context(), Request{Tool: "denied"})
-		if last := w.log.entries[len(w.log.entries)-1]; last.Unlogged != 1000-refusalsAtOnce {
+		if last := w.log.entries[len(w.log.entries)-1]; last.Unlogged != 3000-refusalsAtOnce {
 			t.Errorf("the next entry says that %d are missing", last.Unlogged)
 		}
 		w.Close()

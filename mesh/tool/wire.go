@@ -29,8 +29,9 @@ const (
 // A Request is the body of an invocation.
 //
 // A call under an IdempotencyKey happens at most once: the same caller with the
-// same key joins the running call or gets the outcome again, and the call lives
-// on for a while when the connection is lost. A call without one ends with its
+// same key joins the running call or gets the outcome again (of its output only what
+// nobody was told yet; the result has it all), and the call lives on for a while
+// when the connection is lost. A call without one ends with its
 // connection.
 type Request struct {
 	Tool           string          `json:"tool"`

@@ -138,7 +138,7 @@ func (b *Bridge) Call(ctx context.Context, call *tool.Call, _ tool.Progress) (*t
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		return nil, tool.Errorf(tool.CodeFailed, "the gateway of this node: %s", err)
+		return nil, fmt.Errorf("call the gateway's %s: %w", call.Tool, err) // for the owner's log
 	}
 	if !answer.OK || answer.Result == nil {
 		return nil, answer.Error.asError(call.Tool)

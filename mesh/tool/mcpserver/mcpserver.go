@@ -110,7 +110,7 @@ func (s *Servers) Call(ctx context.Context, call *tool.Call, _ tool.Progress) (*
 	defer cancel()
 	session, err := one.connect(ctx)
 	if err != nil {
-		return nil, tool.Errorf(tool.CodeFailed, "%s", err)
+		return nil, err // for the owner's log
 	}
 	answer, err := session.CallTool(ctx, &mcp.CallToolParams{Name: inner, Arguments: call.Args})
 	if err != nil {
