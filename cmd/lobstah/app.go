@@ -18,6 +18,7 @@ type commands struct {
 	Up    upCommand    `cmd:"" group:"Start here" help:"Serve this machine's models and ask the pool, in one process."`
 	Ask   askCommand   `cmd:"" group:"Start here" help:"Ask a question and see the answer stream in."`
 	Batch batchCommand `cmd:"" group:"Start here" help:"Answer a file of requests."`
+	Job   jobCommand   `cmd:"" group:"Start here" help:"Questions that are answered when there is time."`
 	Demo  demoCommand  `cmd:"" group:"Start here" help:"See two machines lend to each other, on this one."`
 
 	Invite inviteCommand `cmd:"" group:"Pool machines" help:"Print one line that lets another machine join this one."`
