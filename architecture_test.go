@@ -50,9 +50,14 @@ const partsMeetInCmd = "the grid's parts meet only in cmd/, through interfaces t
 
 const module = "lobstah/"
 
-// sources parses the imports and comments of every package's product code and
+// sources parses the imports and comments of every package's product code or
 // tests, by folder.
 func sources(t *testing.T, tests bool) map[string][]*ast.File {
+	t.Helper()
+	return parsed(t, tests, parser.ParseComments|parser.ImportsOnly)
+}
+
+func parsed(t *testing.T, tests bool, mode parser.Mode) map[string][]*ast.File {
 	t.Helper()
 	packages := map[string][]*ast.File{}
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -69,7 +74,7 @@ func sources(t *testing.T, tests bool) map[string][]*ast.File {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") != tests {
 			return nil
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments|parser.ImportsOnly)
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, mode)
 		if err != nil {
 			return err
 		}
