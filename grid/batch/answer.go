@@ -202,6 +202,7 @@ func (r *round) one(q *queue, t task, at place) error {
 	v := r.service.judge(&t, &a, q.heard(&t, a.status))
 	if !v.done {
 		r.retries.Add(1)
+		r.service.pool.failed(at)
 		if v.full {
 			r.service.pool.pauseFor(q.model, a.retryAfter, v.reason)
 		}

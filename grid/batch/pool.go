@@ -123,7 +123,8 @@ func (p *pool) leave(at place) {
 	p.assign()
 }
 
-// giveBack and the methods below want the lock held.
+// giveBack, share and station want the lock held, as do choose, othersFinish,
+// forget and shun.
 func (p *pool) giveBack(at place) {
 	p.running--
 	p.bytes -= at.bytes
@@ -279,11 +280,28 @@ func (p *pool) answered(at place, by string) {
 		p.station(by).backoff = 0
 		return
 	}
-	if at.peer != "" { // it did not answer, so others have its slots for a while
-		wanted := p.station(at.peer)
-		wanted.backoff = min(max(2*wanted.backoff, firstPause), mostAvoided)
-		wanted.avoid = now.Add(wanted.backoff)
+	p.shun(at, now)
+}
+
+// failed notes that nobody answered a line. How long that took is what is to be
+// expected of its peer.
+func (p *pool) failed(at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, s := p.now(), p.share(at.model)
+	s.pace[at.peer] = max(s.pace[at.peer], now.Sub(at.began))
+	p.shun(at, now)
+}
+
+// shun leaves alone for a while the peer that did not answer what was meant for
+// it.
+func (p *pool) shun(at place, now time.Time) {
+	if at.peer == "" {
+		return
 	}
+	wanted := p.station(at.peer)
+	wanted.backoff = min(max(2*wanted.backoff, firstPause), mostAvoided)
+	wanted.avoid = now.Add(wanted.backoff)
 }
 
 // pauseFor asks nothing of a model for a while: for as long as the pool said,
