@@ -11,6 +11,7 @@ import (
 
 	"lobstah/grid/batch"
 	"lobstah/grid/router"
+	"lobstah/internal/cli"
 )
 
 // batches are the router's batches: a service that asks the router's own
@@ -21,15 +22,18 @@ type batches struct {
 }
 
 // openBatches reads the batches of this home. They go on once there is a router.
-func (p *process) openBatches(keys []string) (*batches, error) {
-	b := &batches{}
+func (p *process) openBatches(s askingSettings) (*batches, error) {
+	b, keys := &batches{}, s.APIKey
+	if s.BatchDisk < 0 {
+		return nil, cli.Usagef("--batch-disk %d: want a number of GiB", s.BatchDisk)
+	}
 	header := http.Header{}
 	if len(keys) > 0 {
 		header.Set("Authorization", "Bearer "+keys[0])
 	}
 	service, err := batch.Open(batch.Config{
 		Dir: filepath.Join(p.home.Dir, "batches"), Ask: b, Header: header, Peers: b.peers,
-		Owner: ownerOf(keys), Logger: p.log.With("part", "batch"),
+		Owner: ownerOf(keys), Limits: batch.Limits{Disk: int64(s.BatchDisk) << 30}, Logger: p.log.With("part", "batch"),
 	})
 	b.Service = service
 	return b, err

@@ -205,7 +205,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, ConnectTimeout: s.Timeout.Connect, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
 	}}
-	batches, err := p.openBatches(s.APIKey)
+	batches, err := p.openBatches(s)
 	if err != nil {
 		return "", err
 	}

@@ -52,6 +52,7 @@ type askingSettings struct {
 	AllowOrigin  []string `setting:"router.allow-origins" placeholder:"URL" help:"Web pages from here may use the router; repeatable."`
 	AnyDigest    bool     `setting:"router.any-digest" help:"A failover may go to other weights of the same name."`
 	Timeout      timeouts `embed:""`
+	BatchDisk    int      `setting:"router.batch-disk" default:"16" placeholder:"GIB" help:"How much of the disk the files of batches may take, in GiB."`
 	BlockPrivate bool     `setting:"block-private-addrs" name:"block-private-addrs" help:"Peers that strangers named may not be in private networks either."`
 }
 
