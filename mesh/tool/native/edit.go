@@ -26,7 +26,10 @@ type editArgs struct {
 	NewText string        `json:"newText,omitempty"`
 }
 
-const maxEdits = 1000
+const (
+	maxEdits = 1000
+	maxFile  = 4 << 20 // bytes of a file that is edited
+)
 
 func (t *Tools) edit(_ context.Context, call *tool.Call, _ tool.Progress) (*tool.Result, error) {
 	var args editArgs

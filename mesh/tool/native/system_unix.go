@@ -18,12 +18,13 @@ func shell(line string, _ []string) []string { return []string{"/bin/sh", "-c", 
 func asWritten(*exec.Cmd, string) {}
 
 // pathOf names an open folder so that a process that starts there cannot be led
-// elsewhere by a change of the path. Only Linux has such names; elsewhere a
+// elsewhere by a change of the path. Only Linux has such names (where /proc is mounted); elsewhere a
 // caller who may both run commands and replace folders could win a race, and gains
 // a working folder by it that its commands could name anyway.
 func pathOf(file *os.File, name string) string {
-	if runtime.GOOS == "linux" {
-		return fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	open := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	if _, err := os.Stat(open); runtime.GOOS != "linux" || err != nil {
+		return name
 	}
-	return name
+	return open
 }

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -105,17 +106,15 @@ func (w *web) fetch(ctx context.Context, u *url.URL, args webArgs) (*tool.Result
 		return nil, fetchError(u, err)
 	}
 	defer response.Body.Close()
-	kind, params, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	if err != nil {
-		kind = "application/octet-stream"
-	}
+	in := bufio.NewReader(response.Body)
+	kind, params := typeOf(response.Header, in)
 	if !textual(kind) {
 		return nil, tool.Errorf(tool.CodeFailed, "%s answered %s with %s, which is no text", u.Host, response.Status, kind)
 	}
 	if charset := strings.ToLower(params["charset"]); charset != "" && charset != "utf-8" && charset != "us-ascii" && charset != "iso-8859-1" {
 		return nil, tool.Errorf(tool.CodeFailed, "%s answered in the encoding %q, which is not read here", u.Host, charset)
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxPage+1))
+	body, err := io.ReadAll(io.LimitReader(in, maxPage+1))
 	if err != nil {
 		return nil, fetchError(u, err)
 	}
@@ -126,6 +125,20 @@ func (w *web) fetch(ctx context.Context, u *url.URL, args webArgs) (*tool.Result
 		title, text = extract(text, response.Request.URL, args.ExtractMode != "text")
 	}
 	return w.result(response, kind, title, text, whole, args.MaxChars)
+}
+
+// typeOf is what an answer says that it is, or looks like when it says nothing.
+func typeOf(h http.Header, in *bufio.Reader) (kind string, params map[string]string) {
+	said := h.Get("Content-Type")
+	if said == "" {
+		start, _ := in.Peek(512) // a fault comes again with the body
+		said = http.DetectContentType(start)
+	}
+	kind, params, err := mime.ParseMediaType(said)
+	if err != nil {
+		return "application/octet-stream", nil
+	}
+	return kind, params
 }
 
 func fetchError(u *url.URL, err error) error {

@@ -147,6 +147,9 @@ func TestPages(t *testing.T) {
 		case "/latin":
 			w.Header().Set("Content-Type", "text/plain; charset=ISO-8859-1")
 			fmt.Fprint(w, "caf\xe9")
+		case "/silent":
+			w.Header()["Content-Type"] = nil
+			fmt.Fprint(w, "<html><p>hi")
 		case "/binary":
 			w.Header().Set("Content-Type", "application/zip")
 		case "/huge":
@@ -162,7 +165,7 @@ func TestPages(t *testing.T) {
 	for _, c := range []struct{ path, mode, want string }{
 		{"/html", "markdown", "# Head\n\nSome bold text,\nand [a link](" + server.URL + "/x).\n\n- one\n- two\n\n```\na\n  b\n```"},
 		{"/html", "text", "Head\n\nSome bold text,\nand a link.\n\none\ntwo\n\na\n  b"},
-		{"/json", "", `{"a":1}`}, {"/latin", "", "café"},
+		{"/json", "", `{"a":1}`}, {"/latin", "", "café"}, {"/silent", "", "hi"},
 	} {
 		if r, err := fetch(t, open(), server.URL+c.path, webArgs{ExtractMode: c.mode}); err != nil || r.String() != c.want {
 			t.Errorf("%s: %v\n%q, want\n%q", c.path, err, r.String(), c.want)
