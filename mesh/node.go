@@ -361,7 +361,11 @@ func (n *Node) step(input func(now time.Time)) []member.Event {
 
 // obey carries out an event; mu is held.
 func (n *Node) obey(e member.Event) {
-	n.cfg.Log.Info("mesh: "+e.Change.String(), "node", e.Name, "key", e.Key)
+	level := slog.LevelInfo
+	if e.Change == member.Updated { // round-trip times change all the time
+		level = slog.LevelDebug
+	}
+	n.cfg.Log.Log(n.ctx, level, "mesh: "+e.Change.String(), "node", e.Name, "key", e.Key)
 	l := n.links[e.Key]
 	switch e.Change {
 	case member.Superseded:

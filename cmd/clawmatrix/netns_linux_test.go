@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -169,6 +170,16 @@ func TestOriginalConfigurationsBehindNAT(t *testing.T) {
 	got := look(t, homes["home"], "office-01")
 	if got.Via != "cloud-01" || !got.Trusted || got.Verified || names(got.Models, func(m member.Model) string { return m.ID }) != "claude-sonnet,deepseek-coder" {
 		t.Errorf("home sees the office as %+v", got)
+	}
+	// Its toolProxy allows exec and denies write.
+	if out := must(t, homes["home"], "exec", "office-01", "ls /sys/class/net"); !strings.Contains(out, "natoffice") {
+		t.Errorf("exec on the office's host sees the interfaces %q; want natoffice", out)
+	}
+	if out := say(t, homes["home"], "tool", "office-01", "write", `{"path":"x","content":"y"}`); !strings.Contains(out, "error:") || !strings.Contains(out, "write") {
+		t.Errorf("write, which is denied: %q", out)
+	}
+	if out := say(t, homes["office"], "exec", "home-01", "id"); !strings.Contains(out, "error:") {
+		t.Errorf("exec on a node without toolProxy: %q", out)
 	}
 	n.cannotReach("home", "198.51.100.2:19000")
 	n.cannotReach("home", "10.0.0.2:19000") // that is home itself, which does not listen

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"runtime"
 	"strconv"
 
 	"lobstah/internal/cli"
@@ -67,6 +69,9 @@ func (n *node) introduce() {
 	_ = table.Print(n.Out, "") // a reader that left stops nothing
 	for _, warning := range n.config.Warnings() {
 		n.warn("%s", warning)
+	}
+	if info, err := os.Stat(n.home.Config); err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		n.warn("other users of this machine may read the secret: chmod 600 %s", n.home.Config)
 	}
 	if !n.config.Listen && len(n.config.Peers) == 0 {
 		n.warn("this node neither listens nor dials anybody: set listen or peers in %s", n.home.Config)

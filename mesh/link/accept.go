@@ -75,7 +75,11 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 		a.guard.judge(time.Now(), from, err == nil)
 	}
 	if err != nil {
-		a.Log.Info("refused a link", "from", from, "key", e.peer, "err", err)
+		log := a.Log.With("from", from, "err", err)
+		if !e.peer.IsZero() {
+			log = log.With("key", e.peer)
+		}
+		log.Info("refused a link")
 		select { // the same silence, whatever was wrong
 		case <-time.After(refusalDelay):
 		case <-a.Context.Done():

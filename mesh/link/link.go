@@ -8,7 +8,8 @@
 // [Link.Accept] for streams and [Link.Send] for short messages. [Backoff] says
 // when to dial again.
 //
-// mesh composes links; nothing else imports this package. What strangers send is
+// mesh composes links; the configuration and the commands read its addresses,
+// judge its secrets and go a way step by step ([Dialer.Trace]). What strangers send is
 // hostile and limited in bytes, messages, time and attempts before they proved
 // the secret; what members send is limited by the windows of the streams. Links
 // are safe for concurrent use. Every goroutine ends before Run returns.
