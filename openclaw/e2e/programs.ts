@@ -214,11 +214,14 @@ export class OpenClaw {
     });
   }
 
-  /** One turn of an agent, in a session. */
-  async turn(session: string, message: string): Promise<string> {
+  /** One turn of an agent, in a session, with another model than the configured one if named. */
+  async turn(session: string, message: string, model?: string): Promise<string> {
     const response = await fetch(`http://127.0.0.1:${this.port}/v1/chat/completions`, {
       method: "POST",
-      headers: { authorization: `Bearer ${this.token}`, "content-type": "application/json", "x-openclaw-session-key": `agent:main:${session}` },
+      headers: {
+        authorization: `Bearer ${this.token}`, "content-type": "application/json", "x-openclaw-session-key": `agent:main:${session}`,
+        ...(model ? { "x-openclaw-model": model } : {}),
+      },
       body: JSON.stringify({ model: "openclaw", messages: [{ role: "user", content: message }] }),
       signal: AbortSignal.timeout(600_000),
     });

@@ -12,10 +12,15 @@ type Step = { say: string } | { tool: string; args: Record<string, unknown> };
 
 export class ScriptModel {
   readonly asked: Asked[] = [];
+  readonly #id: string;
   readonly #server = http.createServer((request, response) => void this.#answer(request, response));
 
-  static async start(): Promise<ScriptModel> {
-    const model = new ScriptModel();
+  private constructor(id: string) {
+    this.#id = id;
+  }
+
+  static async start(id = "scripted"): Promise<ScriptModel> {
+    const model = new ScriptModel(id);
     await new Promise<void>((resolve) => model.#server.listen(0, "127.0.0.1", resolve));
     return model;
   }
@@ -33,7 +38,7 @@ export class ScriptModel {
     let body = "";
     for await (const chunk of request) body += chunk;
     if (request.method === "GET" && request.url === "/v1/models") {
-      return json(response, { object: "list", data: [{ id: "scripted", object: "model", max_model_len: 65_536 }] });
+      return json(response, { object: "list", data: [{ id: this.#id, object: "model", max_model_len: 65_536 }] });
     }
     if (request.method !== "POST" || request.url !== "/v1/chat/completions") return json(response, { error: { message: "not here" } }, 404);
     const asked = JSON.parse(body) as Asked;
@@ -73,7 +78,7 @@ function scriptIn(text: string): Step[] {
     try {
       return JSON.parse(rest.slice(0, end + 1)) as Step[];
     } catch {
-      // a bracket inside
+      // a bracket of the text
     }
   }
   return [];
