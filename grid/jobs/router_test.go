@@ -1,0 +1,124 @@
+package jobs_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"lobstah/grid"
+	"lobstah/grid/jobs"
+	"lobstah/grid/router"
+	"lobstah/ledger"
+	"lobstah/ledger/sqlite"
+	"lobstah/receipt"
+)
+
+// routerBook is a router's ledger.
+type routerBook struct{ book }
+
+func (b routerBook) Append(ctx context.Context, s *receipt.Signed) error {
+	return b.Ledger.Append(ctx, ledger.Requester, s)
+}
+
+func (routerBook) Balances(context.Context) (router.Balances, error) { return router.Balances{}, nil }
+
+func (routerBook) Recent(context.Context, int) ([]*receipt.Signed, int, error) { return nil, 0, nil }
+
+type peers []grid.Peer
+
+func (p peers) List() []grid.Peer { return p }
+
+// newRouterStand puts a router with its jobs before a worker; url is then the
+// router's.
+func newRouterStand(t *testing.T) (*stand, routerBook) {
+	t.Helper()
+	s := newStand(t, nil)
+	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"), routerPair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := routerBook{book{l}}
+	kept := jobs.New(jobs.Config{Side: jobs.Ours, Database: b, Logger: slog.New(slog.DiscardHandler)})
+	transport := &http.Transport{}
+	rt, err := router.New(router.Config{
+		Identity: routerPair, Peers: peers{{ID: workerPair.ID(), URL: s.url}}, Ledger: b,
+		RoundTripper: func(grid.Peer) http.RoundTripper { return transport },
+		Extra:        map[string]http.Handler{jobs.Path: kept, jobs.Path + "/": kept},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.Backend = rt
+	ctx, cancel := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { rt.Run(ctx) })
+	run.Go(func() { kept.Run(ctx) })
+	server := httptest.NewServer(rt)
+	s.url = server.URL
+	t.Cleanup(func() {
+		cancel()
+		run.Wait()
+		server.Close()
+		transport.CloseIdleConnections()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, b
+}
+
+// What the original's clients sent to its router, against ours.
+func TestOriginalsJobsThroughARouter(t *testing.T) {
+	t.Parallel()
+	s, b := newRouterStand(t)
+	const recordedSlow, recordedQueued = "104bcd2b-e2ea-44ba-a10b-e9fd69b0925d", "93388cb7-3707-4b6d-8fa7-3aaf196ab1e1"
+	var running, queued grid.Job
+	if status := s.replay("router_job_submit", "", "", &running); status != 202 || running.Status != "queued" {
+		t.Fatalf("submit: %d %+v", status, running)
+	}
+	slowID := running.ID
+	for running.Status != "running" {
+		s.replay("router_job_poll_running", recordedSlow, slowID, &running)
+	}
+	if running.ID != slowID || running.Metadata["tag"] != "b" || running.StartedAt == 0 {
+		t.Errorf("running: %+v", running)
+	}
+	s.replay("router_job_submit_queued", "", "", &queued)
+	queuedID := queued.ID
+	if status := s.replay("router_job_poll_queued", recordedQueued, queuedID, &queued); status != 200 || queued.Status != "queued" {
+		t.Errorf("queued: %d %+v", status, queued)
+	}
+	var cancelled grid.Job
+	if status := s.replay("router_job_cancel_queued", recordedQueued, queuedID, &cancelled); status != 200 || cancelled.ID != queuedID || cancelled.Status != "error" {
+		t.Errorf("cancel: %d %+v; want the client's own id", status, cancelled)
+	}
+	var want, got grid.Job
+	s.recorded("router_job_poll_cancelled", &want)
+	if status := s.replay("router_job_poll_cancelled", recordedQueued, queuedID, &got); status != 200 || got.Error == nil || got.Error.Type != want.Error.Type {
+		t.Errorf("cancelled: %d %+v; the original %+v", status, got, want)
+	}
+	close(s.engine.open)
+	var done grid.Job
+	for done.CompletedAt == 0 {
+		s.replay("router_job_poll_done", recordedSlow, slowID, &done)
+	}
+	s.recorded("router_job_poll_done", &want)
+	if done.Status != want.Status || string(done.Result) != string(want.Result) || done.Receipt != nil {
+		t.Errorf("done: %+v; the original %+v", done, want)
+	}
+	for name, wanted := range map[string]int{"router_job_404": 404, "router_job_delete_404": 404} {
+		var answer struct{ Error struct{ Type string } }
+		if status := s.replay(name, "", "", &answer); status != wanted || answer.Error.Type != "not_found" {
+			t.Errorf("%s: %d %+v", name, status, answer)
+		}
+	}
+	entries, err := b.Ledger.Recent(t.Context(), 10)
+	if err != nil || len(entries) != 1 || !slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.Signed.RequestPath == jobs.Path && e.Signed.Countersigned() == nil }) {
+		t.Errorf("the router's ledger: %d entries, %v", len(entries), err)
+	}
+}
