@@ -46,7 +46,12 @@ const (
 	maxHeaderBytes = 64 << 10
 	writeBuffer    = 2 << 10         // a head with its signature and a short body; longer bodies pass by it
 	plainMemory    = 5 * time.Minute // how long a peer is taken to speak no TLS
+	unacknowledged = 8 * time.Second // how long a peer may acknowledge nothing of what was sent
 )
+
+// keepAlive finds out within half a minute that a peer is gone from which a
+// stream comes.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // RoundTripper returns the way to peer. It ignores the scheme of the requests
 // and of the peer's URL, sends to the peer's host and port, and follows no
@@ -168,7 +173,7 @@ func (p *pool) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 func (p *pool) connect(ctx context.Context, network string) (net.Conn, error) {
 	dial := p.t.Dial
 	if dial == nil {
-		dial = (&net.Dialer{KeepAlive: 30 * time.Second, ControlContext: p.control}).DialContext
+		dial = (&net.Dialer{KeepAliveConfig: keepAlive, ControlContext: p.control}).DialContext
 	}
 	conn, err := dial(ctx, network, p.addr)
 	if err == nil {
@@ -185,7 +190,10 @@ func (p *pool) connect(ctx context.Context, network string) (net.Conn, error) {
 
 // control sees each address that is really dialled, after the look-up, so that
 // a name cannot point elsewhere between check and use.
-func (p *pool) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+func (p *pool) control(_ context.Context, _, address string, raw syscall.RawConn) error {
+	if err := limitSilence(raw); err != nil {
+		return err
+	}
 	if p.peer.Origin.Trusted() {
 		return nil
 	}
