@@ -299,6 +299,11 @@ func TestCrash(t *testing.T) {
 		"garbage": func(t *testing.T, b *bed, r *batchRecord) {
 			appendTo(t, b.store.outputPath(r.ID), "\x00\x00\x00\n{}\n")
 		},
+		"damaged input": func(t *testing.T, b *bed, r *batchRecord) {
+			if err := os.WriteFile(b.store.filePath(r.InputFileID), []byte(strings.Repeat("x", len(chat(10)))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"closing": func(t *testing.T, b *bed, r *batchRecord) {
 			r.ClosingAs, r.Status = Cancelled, Cancelling
 			save(t, b, r)
@@ -331,7 +336,7 @@ func TestCrash(t *testing.T) {
 				b.open()
 				got := b.await(created.ID)
 				want := 10
-				if r.ClosingAs != "" {
+				if r.ClosingAs != "" || name == "damaged input" {
 					want = 2
 				}
 				if output := b.results(got.OutputFileID); len(output) != want {

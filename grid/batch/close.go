@@ -13,7 +13,7 @@ func (j *job) close(as Status) error {
 	now := j.service.Now().Unix()
 	err := j.change(func(r *batchRecord) {
 		r.ClosingAs = as
-		if as != Cancelled && r.Status != Finalizing {
+		if (as == Completed || as == Expired) && r.Status != Finalizing {
 			r.Status, r.FinalizingAt = Finalizing, &now
 		}
 	})
@@ -39,6 +39,8 @@ func (j *job) close(as Status) error {
 			r.ExpiredAt = &at
 		case Cancelled:
 			r.CancelledAt = &at
+		case Failed:
+			r.FailedAt = &at
 		}
 	})
 }

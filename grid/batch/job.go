@@ -122,8 +122,11 @@ func (j *job) work(ctx, feeding context.Context) error {
 		return j.close(as)
 	}
 	index, err := j.read()
-	if err != nil || index == nil {
+	if err != nil {
 		return err
+	}
+	if index == nil {
+		return j.close(Failed)
 	}
 	as, err := j.answer(ctx, feeding, index)
 	if err != nil {
@@ -132,7 +135,8 @@ func (j *job) work(ctx, feeding context.Context) error {
 	return j.close(as)
 }
 
-// read checks the input. It returns nil when the batch has failed.
+// read checks the input. It returns nil when the batch has failed: as a rule
+// before anything was asked, or because the input was damaged since.
 func (j *job) read() (*index, error) {
 	index, faults, err := checkFile(j.input, j.endpoint, j.service.Limits)
 	if err != nil {
@@ -140,9 +144,7 @@ func (j *job) read() (*index, error) {
 	}
 	now := j.service.Now().Unix()
 	if len(faults) > 0 {
-		return nil, j.change(func(r *batchRecord) {
-			r.Status, r.FailedAt, r.Errors = Failed, &now, &Faults{"list", faults}
-		})
+		return nil, j.change(func(r *batchRecord) { r.Errors = &Faults{"list", faults} })
 	}
 	return index, j.change(func(r *batchRecord) {
 		if r.Status == Validating {
