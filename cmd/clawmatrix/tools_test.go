@@ -16,6 +16,7 @@ import (
 // commands of TestScript they have:
 //
 //	lend HOME FILE   makes FILE, with its variables replaced, the toolProxy of the home's configuration
+//	fill TO FILE     writes FILE with its variables replaced
 //	await FILE       waits until a file is there
 //	dead FILE        waits until the process whose number stands in FILE has ended
 func TestTools(t *testing.T) {
@@ -32,7 +33,7 @@ func TestTools(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "capture": capture, "until": until, "port": freePort, "mode": mode,
-			"lend": lend, "await": awaitFile, "dead": awaitEnd,
+			"lend": lend, "fill": fill, "await": awaitFile, "dead": awaitEnd,
 		},
 		RequireExplicitExec: true,
 	})
@@ -48,6 +49,14 @@ func lend(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has no toolProxy", path)
 	}
 	ts.Check(os.WriteFile(path, []byte(before+os.Expand(ts.ReadFile(args[1]), ts.Getenv)), 0o600))
+}
+
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill TO FILE")
+	}
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[1]), ts.Getenv)), 0o600))
 }
 
 func awaitFile(ts *testscript.TestScript, neg bool, args []string) {
