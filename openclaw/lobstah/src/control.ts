@@ -8,7 +8,7 @@ export const usage = "usage: status | share on | share off | share status";
 export class Misuse extends Error {}
 
 /** The plugin's part of the config, as its manifest's schema lets it pass. */
-export type LobstahConfig = { lobstahPath?: string; offer?: boolean; discover?: boolean };
+export type LobstahConfig = { lobstahPath?: string; offer?: boolean; discoverFrom?: string[] };
 
 /** Starting a worker may have to wait for an engine that loads a model. */
 const sharePatience = 10 * 60_000;
@@ -48,9 +48,9 @@ export class Control {
 
   /** Does what the owner opted in to; without a yes, nothing. */
   async start(): Promise<void> {
-    const { offer, discover } = this.#config();
-    if (!offer && !discover) return;
-    const program = await Program.find(this.#config().lobstahPath);
+    const { offer, discoverFrom = [], lobstahPath } = this.#config();
+    if (!offer && discoverFrom.length === 0) return;
+    const program = await Program.find(lobstahPath);
     await this.#ensureRouter(program);
     if (offer) await program.run(["share", "on"], sharePatience);
   }
@@ -62,7 +62,7 @@ export class Control {
     const baseUrl = this.#baseUrl();
     if (!isLocal(baseUrl)) throw new Error(`the router at ${baseUrl} is another machine's; what it shares is decided there`);
     if (await isHealthy(baseUrl)) throw new Error(`something else answers at ${baseUrl}, with another home folder (LOBSTAH_HOME)`);
-    this.#router = await RouterChild.start(program, baseUrl);
+    this.#router = await RouterChild.start(program, baseUrl, this.#config().discoverFrom);
   }
 
   /** Ends a router that it started. */

@@ -15,8 +15,8 @@ export const anyKey = "lobstah";
 
 const keyVariable = "LOBSTAH_API_KEY";
 
-/** What somebody answered. */
-type Answers = { baseUrl: string; apiKey: string; discover: boolean; offer: boolean };
+/** What somebody answered; places are where to look for peers. */
+type Answers = { baseUrl: string; apiKey: string; places: string[]; offer: boolean };
 
 /** What setting up found: the config to merge, and what to tell. */
 type Setup = { patch: Partial<OpenClawConfig>; defaultModel: string | undefined; notes: string[] };
@@ -47,17 +47,19 @@ async function interactive(ctx: ProviderAuthContext): Promise<ProviderAuthResult
     apiKey = await prompter.text({ message: "API key that the router asks for", sensitive: true, validate: (text) => (text.trim() ? undefined : "a key, please") });
     found = await look(baseUrl, apiKey, ctx.config);
   }
-  const discover = await prompter.confirm({ message: "Discover peers? This machine then looks for others in the networks that lobstah's settings name.", initialValue: false });
+  const discover = await prompter.confirm({ message: "Discover peers? Those it finds are strangers, and see what is asked of them.", initialValue: false });
+  const places = discover ? split(await prompter.text({ message: "Where to look: lan, nostr, or a tracker's URL", initialValue: "lan", validate: problemWithPlaces })) : [];
   const offer = await prompter.confirm({ message: "Offer this machine? It then lends its models to the keys that you allow, while the gateway runs.", initialValue: false });
-  const { patch, defaultModel, notes } = setup({ baseUrl, apiKey, discover, offer }, found, ctx.config);
+  const { patch, defaultModel, notes } = setup({ baseUrl, apiKey, places, offer }, found, ctx.config);
   return { profiles: [], configPatch: patch, ...(defaultModel ? { defaultModel } : {}), notes };
 }
 
-/** Takes --custom-base-url and --custom-api-key; the two questions are yes only by LOBSTAH_DISCOVER=1 and LOBSTAH_OFFER=1. */
+/** Takes --custom-base-url and --custom-api-key; yes is said only by LOBSTAH_DISCOVER_FROM=PLACE,... and LOBSTAH_OFFER=1. */
 async function nonInteractive(ctx: ProviderAuthMethodNonInteractiveContext): Promise<OpenClawConfig | null> {
   const text = (name: string) => (typeof ctx.opts[name] === "string" ? (ctx.opts[name] as string).trim() : "");
   const given = text("customBaseUrl") || configured(ctx.config)?.baseUrl || defaultBaseUrl;
-  const problem = problemWith(given);
+  const places = process.env.LOBSTAH_DISCOVER_FROM ?? "";
+  const problem = problemWith(given) ?? (places && problemWithPlaces(places));
   if (problem) {
     ctx.runtime.error(`lobstah: ${problem}`);
     ctx.runtime.exit(2);
@@ -66,8 +68,8 @@ async function nonInteractive(ctx: ProviderAuthMethodNonInteractiveContext): Pro
   const baseUrl = normalize(given);
   const apiKey = text("customApiKey") || keyFrom(ctx.config, process.env);
   const found = await look(baseUrl, plain(apiKey, process.env), ctx.config);
-  const yes = (name: string) => process.env[name] === "1";
-  const { patch, defaultModel, notes } = setup({ baseUrl, apiKey, discover: yes("LOBSTAH_DISCOVER"), offer: yes("LOBSTAH_OFFER") }, found, ctx.config);
+  const answers = { baseUrl, apiKey, places: split(places), offer: process.env.LOBSTAH_OFFER === "1" };
+  const { patch, defaultModel, notes } = setup(answers, found, ctx.config);
   for (const note of notes) ctx.runtime.error(`lobstah: ${note}`); // standard output may be JSON
   return merge(ctx.config, patch, defaultModel);
 }
@@ -80,6 +82,16 @@ function problemWith(text: string): string | undefined {
   if (!URL.canParse(text.trim())) return `${JSON.stringify(text)} is no URL; the usual one is ${defaultBaseUrl}`;
   const { protocol } = new URL(text.trim());
   return protocol === "http:" || protocol === "https:" ? undefined : "the URL has to begin with http:// or https://";
+}
+
+function split(places: string): string[] {
+  return places.split(/[\s,]+/).filter((place) => place !== "");
+}
+
+function problemWithPlaces(places: string): string | undefined {
+  const wrong = split(places).find((place) => place !== "lan" && place !== "nostr" && problemWith(place) !== undefined);
+  if (wrong !== undefined) return `${JSON.stringify(wrong)} is no place to look: lan, nostr, or a tracker's URL`;
+  return split(places).length === 0 ? "a place, please" : undefined;
 }
 
 /** The URL without a slash at its end, and with the /v1 that people leave out. */
@@ -147,22 +159,22 @@ function setup(answers: Answers, found: Found, config: OpenClawConfig): Setup {
     apiKey: answers.apiKey,
     api: "openai-completions",
     models: found.models.map(describe),
-    ...(found.program ? { localService: onDemand(found.program, answers.baseUrl) } : {}),
+    ...(found.program ? { localService: onDemand(found.program, answers) } : {}),
   };
   return { patch: { models: { mode: "merge", providers: { [providerId]: provider } }, ...optedIn(answers, config) }, defaultModel: first && `${providerId}/${first.id}`, notes };
 }
 
 /** Lets OpenClaw start the router when a turn needs it and none answers. */
-function onDemand(program: Program, baseUrl: string): NonNullable<ProviderConfig["localService"]> {
-  return { command: program.path, args: program.routerArgs(baseUrl), healthUrl: healthUrl(baseUrl), readyTimeoutMs: 120_000 };
+function onDemand(program: Program, { baseUrl, places }: Answers): NonNullable<ProviderConfig["localService"]> {
+  return { command: program.path, args: program.routerArgs(baseUrl, places), healthUrl: healthUrl(baseUrl), readyTimeoutMs: 120_000 };
 }
 
 /** Only a yes is written; a no takes back the yes of an earlier time. */
-function optedIn({ discover, offer }: Answers, config: OpenClawConfig): Pick<OpenClawConfig, "plugins"> {
+function optedIn({ places, offer }: Answers, config: OpenClawConfig): Pick<OpenClawConfig, "plugins"> {
   const before = config.plugins?.entries?.[providerId];
   const said = before?.config as LobstahConfig | undefined;
-  if (!discover && !offer && !said?.discover && !said?.offer) return {};
-  return { plugins: { entries: { [providerId]: { ...before, config: { ...said, discover, offer } } } } };
+  if (places.length === 0 && !offer && !said?.discoverFrom?.length && !said?.offer) return {};
+  return { plugins: { entries: { [providerId]: { ...before, config: { ...said, discoverFrom: places, offer } } } } };
 }
 
 function merge(config: OpenClawConfig, patch: Partial<OpenClawConfig>, defaultModel: string | undefined): OpenClawConfig {

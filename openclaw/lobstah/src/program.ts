@@ -57,10 +57,11 @@ export class Program {
     return JSON.parse(await this.run(args, timeout)) as T;
   }
 
-  /** How a router that listens for baseUrl is started; it reaches nobody but this machine and the peers that its owner named. */
-  routerArgs(baseUrl: string): string[] {
+  /** How a router that listens for baseUrl is started. It reaches this machine and the peers that its owner named, and looks for others only in `places`. */
+  routerArgs(baseUrl: string, places: readonly string[]): string[] {
     const url = new URL(baseUrl);
-    return ["up", "--no-check", "--host", url.hostname.replace(/^\[|\]$/g, ""), "--port", url.port || "80"];
+    const args = ["up", "--no-check", "--host", url.hostname.replace(/^\[|\]$/g, ""), "--port", url.port || "80"];
+    return [...args, ...places.flatMap((place) => ["--discover-from", place])];
   }
 }
 
@@ -100,8 +101,8 @@ export class RouterChild {
   readonly #gone: Promise<string>;
   #ended = false;
 
-  private constructor(program: Program, baseUrl: string) {
-    this.#child = spawn(program.path, program.routerArgs(baseUrl), { stdio: ["ignore", "ignore", "pipe"], windowsHide: true });
+  private constructor(program: Program, args: readonly string[]) {
+    this.#child = spawn(program.path, args, { stdio: ["ignore", "ignore", "pipe"], windowsHide: true });
     let said = "";
     this.#child.stderr.setEncoding("utf8").on("data", (text: string) => (said = (said + text).slice(-4_000)));
     this.#gone = new Promise((resolve) => {
@@ -114,8 +115,8 @@ export class RouterChild {
   }
 
   /** Starts a router and waits until it takes requests. */
-  static async start(program: Program, baseUrl: string, patience = 60_000): Promise<RouterChild> {
-    const router = new RouterChild(program, baseUrl);
+  static async start(program: Program, baseUrl: string, places: readonly string[] = [], patience = 60_000): Promise<RouterChild> {
+    const router = new RouterChild(program, program.routerArgs(baseUrl, places));
     for (const until = Date.now() + patience; Date.now() < until; await Promise.race([pause(100), router.#gone])) {
       if (router.#ended) throw new CommandFailed(`lobstah up did not start: ${(await router.#gone).replace(/^error: /, "")}`, undefined);
       if (await isHealthy(baseUrl)) return router;

@@ -1,10 +1,11 @@
 /** What is typed, with the real lobstah. */
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { Control, Misuse, type LobstahConfig } from "../src/control.ts";
 import { Program, NotInstalled } from "../src/program.ts";
 import { renderStatus, type Share, type Status } from "../src/status.ts";
-import { folder, ownHome, realLobstah, setting } from "./fakes.ts";
+import { folder, ownHome, realLobstah, router, setting } from "./fakes.ts";
 
 before(() => void realLobstah());
 
@@ -65,6 +66,24 @@ describe("the service", () => {
     const { control: c } = control({ lobstahPath: "/nowhere/lobstah" });
     await c.start();
     await c.stop();
+  });
+
+  it("looks for peers where the owner said, and nowhere else", async (t) => {
+    ownHome(t);
+    const tracker = await router(t, { status: 200, body: `{"peers":[]}` });
+    const place = tracker.baseUrl.replace("/v1", "");
+    const { control: quiet } = control();
+    t.after(() => quiet.stop());
+    await quiet.do(["share", "on"]);
+    assert.doesNotMatch(JSON.stringify((await quiet.do([])).json), new RegExp(place));
+    await quiet.stop();
+    assert.equal(tracker.asked.length, 0);
+    const { control: looking } = control({ discoverFrom: [place] });
+    t.after(() => looking.stop());
+    await looking.start();
+    for (const until = Date.now() + 60_000; tracker.asked.length === 0; await pause(20)) assert.ok(Date.now() < until, "nobody asked the tracker");
+    assert.match(tracker.asked[0]?.url ?? "", /^\/peers/);
+    await looking.stop();
   });
 
   it("lends from the start where the owner offered the machine", async (t) => {

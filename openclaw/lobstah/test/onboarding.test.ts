@@ -69,11 +69,13 @@ describe("onboarding with questions", () => {
 
   it("writes down a yes, and takes it back", async (t) => {
     const r = await router(t, [qwen]);
-    const yes = await interactive({}, { "Base URL": r.baseUrl, Discover: true, Offer: true });
-    assert.deepEqual(yes.configPatch?.plugins?.entries?.lobstah?.config, { discover: true, offer: true });
-    const before = { plugins: { entries: { lobstah: { enabled: true, config: { discover: true, offer: true, lobstahPath: realLobstah() } } } } };
+    const yes = await interactive({}, { "Base URL": r.baseUrl, Discover: true, Where: "lan, https://t.example", Offer: true });
+    assert.deepEqual(yes.configPatch?.plugins?.entries?.lobstah?.config, { discoverFrom: ["lan", "https://t.example"], offer: true });
+    assert.equal((await interactive({}, { "Base URL": r.baseUrl, Discover: true })).asked[2]?.initialValue, "lan");
+    const before = { plugins: { entries: { lobstah: { enabled: true, config: { discoverFrom: ["lan"], offer: true, lobstahPath: realLobstah() } } } } };
     const no = await interactive(before, { "Base URL": r.baseUrl });
-    assert.deepEqual(no.configPatch?.plugins?.entries?.lobstah, { enabled: true, config: { discover: false, offer: false, lobstahPath: realLobstah() } });
+    assert.deepEqual(no.configPatch?.plugins?.entries?.lobstah, { enabled: true, config: { discoverFrom: [], offer: false, lobstahPath: realLobstah() } });
+    assert.deepEqual(no.provider?.localService?.args?.filter((arg) => arg.includes("discover")), []);
   });
 
   it("asks for a key only where the router wants one", async (t) => {
@@ -139,10 +141,15 @@ describe("onboarding without questions", () => {
   it("says yes by the environment only", async (t) => {
     const r = await router(t, [qwen]);
     setting(t, "LOBSTAH_OFFER", "1");
-    setting(t, "LOBSTAH_DISCOVER", "true");
+    setting(t, "LOBSTAH_DISCOVER_FROM", "lan,nostr");
     const { config } = await quiet(t, {}, { customBaseUrl: r.baseUrl, customApiKey: "k" });
-    assert.deepEqual(config?.plugins?.entries?.lobstah?.config, { discover: false, offer: true });
+    assert.deepEqual(config?.plugins?.entries?.lobstah?.config, { discoverFrom: ["lan", "nostr"], offer: true });
     assert.equal(config?.models?.providers?.lobstah?.apiKey, "k");
+  });
+
+  it("refuses what is no place to look", async (t) => {
+    setting(t, "LOBSTAH_DISCOVER_FROM", "everywhere");
+    assert.deepEqual((await quiet(t, {}, {})).said, [`lobstah: "everywhere" is no place to look: lan, nostr, or a tracker's URL`, "exit 2"]);
   });
 
   it("refuses what is no address", async (t) => {
