@@ -49,6 +49,7 @@ func (n *node) keepHouse(ctx context.Context) {
 		case <-n.woken:
 		case e := <-n.news:
 			if e.Change == member.Revoked {
+				n.tools.Drop(e.Key)
 				if err := n.keepRevocations(ctx); err != nil {
 					n.log.Error("cannot keep a revocation: it will be asked of the others after a restart", "node", e.Name, "err", err)
 				}

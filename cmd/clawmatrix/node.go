@@ -24,6 +24,7 @@ import (
 	"lobstah/mesh/config"
 	"lobstah/mesh/link"
 	"lobstah/mesh/member"
+	"lobstah/mesh/tool"
 )
 
 // A node is this program while it runs. It serves five kinds of callers, each by
@@ -39,6 +40,7 @@ type node struct {
 
 	ways     http.RoundTripper // to all nodes, this one too
 	problems []string          // what the owner should know, for status
+	tools    *tool.Server      // lends this node's tools
 	worker   *worker.Worker    // lends this node's models
 	desk     *agent.Desk       // takes tasks for this node's agents
 	exchange *agent.Exchange   // hands tasks to agents of all nodes

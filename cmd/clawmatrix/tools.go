@@ -54,6 +54,7 @@ func (n *node) openTools() error {
 	if err != nil {
 		return err
 	}
+	n.tools = server
 	n.atEnd(func(context.Context) error { return server.Close() })
 	local := tool.NewLocal(server, toolNodes{n}, &tool.Client{Transport: n.mesh})
 	n.onMesh.Handle(tool.Path, server)

@@ -3,13 +3,13 @@ package tool
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
 
+	"lobstah/key"
 	"lobstah/mesh/tool/audit"
 )
 
@@ -181,15 +181,6 @@ func (s *Server) once(ctx context.Context, run *running, backend Backend) Event 
 	return s.ending(outcome)
 }
 
-// repeated keeps in the audit log that a call was asked for again and not run.
-func (s *Server) repeated(call *Call) {
-	entry := s.entry(call)
-	entry.Phase = audit.Repeated
-	if err := s.opt.Audit.Append(entry); err != nil {
-		s.log.Error("a repeated call cannot be kept", "err", err)
-	}
-}
-
 // perform asks for approval, keeps the call in the audit log, runs it, and keeps
 // how it ended. ran tells whether the backend was called.
 func (s *Server) perform(ctx context.Context, run *running, backend Backend) (outcome *Outcome, ran bool) {
@@ -353,43 +344,13 @@ func (s *Server) cancelKeyed(id callKey) bool {
 	return true
 }
 
-// entry is what the audit log keeps of a call.
-func (s *Server) entry(call *Call) audit.Entry {
-	return audit.Entry{
-		Time: time.Now().UTC(), Call: call.ID, Caller: call.Caller.Key, CallerName: call.Caller.Name, Verified: call.Caller.Verified,
-		Executor: s.opt.Self.Key, Tool: call.Tool, ArgsSHA256: audit.Digest(call.Args), Args: audit.Preview(call.Args), Key: call.Key,
-	}
-}
-
-// refused keeps a refusal in the audit log and returns it.
-func (s *Server) refused(call *Call, err error) *Error {
-	e := s.signed(err)
-	unlogged, ok := s.mayLog(call.Caller)
-	if !ok {
-		return e
-	}
-	entry := s.entry(call)
-	entry.Phase, entry.Outcome, entry.Reason, entry.Unlogged = audit.Refused, e.Code, e.Message, unlogged
-	if err := s.opt.Audit.Append(entry); err != nil {
-		s.log.Error("a refusal cannot be kept", "err", err)
-	}
-	return e
-}
-
-// describe fills in how a call ended.
-func describe(e *audit.Entry, o *Outcome) {
-	if o.Error != nil {
-		e.Outcome, e.Reason = o.Error.Code, o.Error.Message
-		return
-	}
-	e.Outcome = "ok"
-	if o.Result.IsError {
-		e.Outcome, e.Reason = "failed", audit.Preview([]byte(o.Result.String()))
-	}
-	var details struct {
-		ExitCode *int `json:"exitCode"`
-	}
-	if json.Unmarshal(o.Result.Details, &details) == nil {
-		e.ExitCode = details.ExitCode
+// Drop ends all calls of a caller that is not trusted any more.
+func (s *Server) Drop(id key.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, run := range s.running {
+		if run.call.Caller.Key == id {
+			run.cancel(refuse(CodeUnverified, "", "the call was ended because %s is not trusted here any more", run.call.Caller))
+		}
 	}
 }

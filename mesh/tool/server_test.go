@@ -219,6 +219,27 @@ func TestCallerLeaves(t *testing.T) {
 	}
 }
 
+// A caller that is revoked loses what it runs, under a key too, and nobody else does.
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"", "k"} {
+		w.Drop(office.Key)
+		err := w.Invoke(t.Context(), home, &Request{Tool: "hang", Args: json.RawMessage("{}"), IdempotencyKey: name}, func(e *Event) error {
+			if e.Type == EventOutput {
+				w.Drop(home.Key)
+			}
+			if e.Type == EventError && e.Error.Code != CodeUnverified {
+				t.Errorf("ended by %v", e.Error)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
