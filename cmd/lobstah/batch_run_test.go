@@ -159,3 +159,35 @@ func TestBatchMisuse(t *testing.T) {
 		}
 	}
 }
+
+// Each API key sees its own batches, whichever header it comes in.
+func TestBatchKeys(t *testing.T) {
+	t.Parallel()
+	if ownerOf(nil) != nil {
+		t.Error("without keys somebody owns something")
+	}
+	m := newMachine(t, "router", "start", "--port", "0", "--api-key", "ann", "--api-key", "ben")
+	m.start()
+	dir := t.TempDir()
+	input := filepath.Join(dir, "wrong.jsonl")
+	if err := os.WriteFile(input, []byte("wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := newMachine(t)
+	for _, step := range []struct {
+		want string
+		args []string
+	}{
+		{"wrong.jsonl:1: This line is not a JSON object", []string{"batch", "run", input, "-o", filepath.Join(dir, "out.jsonl"), "--api-key", "ann"}},
+		{"  failed  ", []string{"batch", "list", "--api-key", "ann"}},
+		{"There are no batches", []string{"batch", "list", "--api-key", "ben"}},
+		{"(status 401)", []string{"batch", "list", "--api-key", "eve"}},
+		{"there is no batch", []string{"batch", "status", "batch_X", "--api-key", "ben"}},
+		{"there is no batch", []string{"batch", "cancel", "batch_X", "--api-key", "ben"}},
+	} {
+		out, _ := typed(t, elsewhere, append(step.args, "--router", m.base)...).CombinedOutput() // what it says counts
+		if !strings.Contains(string(out), step.want) {
+			t.Errorf("lobstah %v prints\n%s\nwant %q", step.args, out, step.want)
+		}
+	}
+}
