@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 //	port VAR                  finds a free port, into $VAR
 //	stranger VAR KEYVAR KIND  starts a machine that is not as it should be, its address and key into variables
 //	relay VAR                 starts a Nostr relay, its URL into $VAR
+//	output VAR                takes what the last command printed into $VAR
 //
 // $ADDRESS is an address of this machine in a network, where it has one, which
 // the condition address tells.
@@ -71,6 +72,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": exitCode, "await": await, "until": until, "mint": mint, "listen": listen, "slow": slow, "release": releaseSlow,
 			"ollama": emptyOllama, "pull": pullModel, "port": freePort, "relay": nostrRelay, "stranger": stranger,
+			"output": lastOutput,
 		},
 		RequireExplicitExec: true,
 	})
