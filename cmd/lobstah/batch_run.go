@@ -83,6 +83,7 @@ type batchRun struct {
 type batchState struct {
 	Version int       `json:"version"`
 	Input   string    `json:"input"`  // hash of the requests
+	Place   string    `json:"place"`  // whose router it is: a URL, or a home folder
 	Run     string    `json:"run"`    // in the batch's metadata, should its id not be known
 	File    string    `json:"fileId"` // of the requests in the router; empty before the upload
 	Batch   string    `json:"batchId"`
@@ -108,7 +109,7 @@ func (r *batchRun) prepare() error {
 			return err
 		}
 	}
-	fresh := batchState{Version: 1, Input: sum, Run: rand.Text(), Begun: time.Now()}
+	fresh := batchState{Version: 1, Input: sum, Place: r.place(), Run: rand.Text(), Begun: time.Now()}
 	if r.Overwrite {
 		r.state = fresh
 		return nil
@@ -127,10 +128,23 @@ func (r *batchRun) prepare() error {
 	if err := json.Unmarshal(text, &r.state); err != nil {
 		return cli.Hintf(fmt.Errorf("%s: %w", r.statePath, err), "--overwrite begins anew")
 	}
-	if r.state.Input != sum {
+	switch {
+	case r.state.Input != sum:
 		return cli.Hintf(fmt.Errorf("%s has changed since its batch was begun", r.Requests), "--overwrite begins anew, another -o begins another one")
+	case r.state.Place != fresh.Place:
+		return cli.Hintf(fmt.Errorf("the batch of %s was begun with the router of %s, not of %s", r.Output, r.state.Place, fresh.Place),
+			"go on there (--router URL, LOBSTAH_HOME), or begin anew here with --overwrite")
 	}
 	return nil
+}
+
+// place is where the batch is, so that another router that does not know it is
+// not taken for one that has forgotten it.
+func (r *batchRun) place() string {
+	if r.Router != "" {
+		return strings.TrimSuffix(strings.TrimRight(r.Router, "/"), "/v1")
+	}
+	return r.home.Dir
 }
 
 func hashFile(path string) (string, error) {

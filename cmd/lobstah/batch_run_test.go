@@ -82,6 +82,10 @@ func TestBatchRunGoesOn(t *testing.T) {
 		t.Errorf("with other requests it says\n%s", out)
 	}
 	write(text.String())
+	elsewhere := typed(t, newMachine(t), "batch", "run", input, "-o", output)
+	if text, err := elsewhere.CombinedOutput(); err == nil || !strings.Contains(string(text), "was begun with the router of "+user.dir) {
+		t.Errorf("from another home it says\n%s", text)
+	}
 	cmd, out := run()
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("the third time: %v\n%s", err, out)
