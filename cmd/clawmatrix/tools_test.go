@@ -4,12 +4,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"lobstah/key"
+	"lobstah/mesh/config"
+	"lobstah/mesh/tool"
 )
 
 // The scripts of tools run real nodes in processes of their own. Beside the
@@ -84,6 +89,34 @@ func patiently(ts *testscript.TestScript, what string, done func() bool) {
 	for deadline := time.Now().Add(patienceInTests); !done(); time.Sleep(pollInTests) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s: not within %s", what, patienceInTests)
+		}
+	}
+}
+
+// The configurations in the documents are read and mean something.
+func TestToolDocuments(t *testing.T) {
+	t.Parallel()
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	for _, name := range []string{"clawmatrix-tools.md", "clawmatrix-bridge.md"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := blocks.FindAllStringSubmatch(string(text), -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no configuration", name)
+		}
+		for _, block := range found {
+			c, err := config.Parse([]byte("nodeId: a\nsecret: s\n" + block[1]))
+			if err != nil {
+				t.Errorf("%s: %v in\n%s", name, err, block[1])
+				continue
+			}
+			pinned := key.ID{1}
+			policy, err := tool.NewPolicy(c.ToolProxy, tool.Place{Home: t.TempDir(), Verified: true, Pin: func(name string) (key.ID, bool) { return pinned, name == "laptop" }})
+			if err != nil || len(policy.Names()) == 0 {
+				t.Errorf("%s grants %v, %v", name, policy.Names(), err)
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -123,6 +124,9 @@ func lookPath(name string, any bool, dir string) (string, error) {
 		}
 	}
 	path, err := exec.LookPath(name)
+	if ext := strings.ToLower(filepath.Ext(path)); !any && runtime.GOOS == "windows" && (ext == ".bat" || ext == ".cmd") {
+		return "", errors.New("it is a batch file, whose arguments cmd.exe would interpret: that wants a grant of any command")
+	}
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return "", e.Err
 	}
