@@ -156,11 +156,16 @@ func (a *app) running() (home.Holder, control.Client, error) {
 
 // call asks the running node. A refusal keeps its hint.
 func (a *app) call(ctx context.Context, method, path string, in, out any) error {
+	return a.callFor(ctx, callTimeout, method, path, in, out)
+}
+
+// callFor is call for what may take longer.
+func (a *app) callFor(ctx context.Context, patience time.Duration, method, path string, in, out any) error {
 	_, client, err := a.running()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return hinted(client.Call(ctx, method, path, in, out))
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"lobstah/internal/cli"
@@ -53,9 +54,15 @@ type revoked struct {
 	Without []string `json:"without"` // not verified: they do not get it
 }
 
+// revokeTime is for nodes that take long to answer.
+const revokeTime = 2 * time.Minute
+
 func (c *revokeCommand) Run(ctx context.Context, a *app) error {
 	var done revoked
-	if err := a.call(ctx, http.MethodPost, "/revoke", revokeRequest{c.Node, c.Reason, c.KeepSecret}, &done); err != nil {
+	progress := a.Progress("handing the others a new secret")
+	err := a.callFor(ctx, revokeTime, http.MethodPost, "/revoke", revokeRequest{c.Node, c.Reason, c.KeepSecret}, &done)
+	progress()
+	if err != nil {
 		return err
 	}
 	if c.JSON {
@@ -130,7 +137,7 @@ func (n *node) rotate(ctx context.Context, out revoked) (revoked, error) {
 		return out, err
 	}
 	out.Rotated, out.Told, out.Away, out.Without = true, []string{}, []string{}, []string{}
-	told := n.tellAll(ctx, r, key.ID{})
+	told := n.tellAll(ctx, r)
 	for _, v := range n.peers() {
 		switch {
 		case v.Key.IsZero() || n.mesh.Revoked(v.Key):
@@ -208,23 +215,39 @@ func (n *node) considerSecret(ctx context.Context, caller key.ID, r trust.Rotati
 	return nil
 }
 
-// tellAll hands a new secret to the trusted nodes that are there, but one.
-func (n *node) tellAll(ctx context.Context, r trust.Rotation, but key.ID) map[key.ID]bool {
+// Telling others of a new secret: so many at a time, each for so long. Drawing
+// its key takes a node a moment.
+const (
+	tellAtOnce = 16
+	tellTime   = 20 * time.Second
+)
+
+// tellAll hands a new secret to the trusted nodes that are there, and returns
+// those that have it.
+func (n *node) tellAll(ctx context.Context, r trust.Rotation) map[key.ID]bool {
+	var mu sync.Mutex
 	told := map[key.ID]bool{}
+	var telling sync.WaitGroup
+	places := make(chan struct{}, tellAtOnce)
 	for _, m := range n.mesh.Members() {
-		if m.Status == member.Dead || m.Key == but || m.Key == r.Without || !n.verified(m.Key) {
+		if m.Status == member.Dead || m.Key == r.Without || !n.verified(m.Key) {
 			continue
 		}
-		if err := n.tell(ctx, m.Key, r); err != nil {
-			n.log.Warn("a node did not take the new secret yet", "node", m.Name, "err", err)
-			continue
-		}
-		told[m.Key] = true
+		places <- struct{}{}
+		telling.Go(func() {
+			defer func() { <-places }()
+			if err := n.tell(ctx, m.Key, r); err != nil {
+				n.log.Warn("a node did not take the new secret yet", "node", m.Name, "err", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			told[m.Key] = true
+		})
 	}
+	telling.Wait()
 	return told
 }
-
-const tellTime = 10 * time.Second
 
 func (n *node) tell(ctx context.Context, to key.ID, r trust.Rotation) error {
 	ctx, cancel := context.WithTimeout(ctx, tellTime)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"lobstah/internal/durable"
@@ -24,6 +25,9 @@ type state struct {
 	files       files
 	list        atomic.Pointer[[]trust.Pin]
 	revocations [][]byte // as they were when the node started
+
+	mu    sync.Mutex
+	drawn map[string]link.Secret // guarded by mu; by text, since drawing is slow on purpose
 }
 
 // files are the paths of a node's state.
@@ -99,7 +103,7 @@ func (s *state) secrets() (current, retired []link.Secret, err error) {
 		return nil, nil, err
 	}
 	for i, text := range slices.Concat(texts, old) {
-		drawn, err := link.NewSecret(text)
+		drawn, err := s.draw(text)
 		switch {
 		case err != nil:
 			return nil, nil, err
@@ -110,6 +114,23 @@ func (s *state) secrets() (current, retired []link.Secret, err error) {
 		}
 	}
 	return current, retired, nil
+}
+
+func (s *state) draw(text string) (link.Secret, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if secret, ok := s.drawn[text]; ok {
+		return secret, nil
+	}
+	secret, err := link.NewSecret(text)
+	if err != nil {
+		return secret, err
+	}
+	if s.drawn == nil {
+		s.drawn = map[string]link.Secret{}
+	}
+	s.drawn[text] = secret
+	return secret, nil
 }
 
 type revocationFile struct {
