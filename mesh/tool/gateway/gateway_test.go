@@ -15,6 +15,7 @@ import (
 
 	"lobstah/key"
 	"lobstah/mesh/tool"
+	"lobstah/mesh/tool/tooltest"
 )
 
 // plugin is a bridge as docs/clawmatrix-bridge.md describes it.
@@ -165,4 +166,12 @@ func FuzzFailure(f *testing.F) {
 			t.Errorf("%q became nothing", data)
 		}
 	})
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	b, _ := plugin(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"ok":true,"result":{"content":[]}}`))
+	})
+	tooltest.Backend(t, b, tool.Call{Tool: "web_search", Args: json.RawMessage("{}"), Grant: tool.Grant{Timeout: time.Minute}})
 }

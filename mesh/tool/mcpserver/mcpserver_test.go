@@ -19,6 +19,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"lobstah/mesh/tool"
+	"lobstah/mesh/tool/tooltest"
 )
 
 // TestMain lets the test's own program be an MCP server, so that a real child
@@ -201,5 +202,16 @@ func TestLifeOfAProgram(t *testing.T) {
 	}
 	if _, err := call(t.Context(), s, "mcp:program/pid", `{}`); err == nil {
 		t.Error("a closed server answered")
+	}
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	all := servers(t)
+	for _, broken := range []string{"missing", "refused"} {
+		delete(all.servers, broken)
+	}
+	for name := range all.servers {
+		tooltest.Backend(t, all, tool.Call{Tool: Prefix + name + "/add", Args: json.RawMessage(`{"a":1,"b":2}`), Grant: tool.Grant{Timeout: time.Minute}})
 	}
 }

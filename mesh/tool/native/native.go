@@ -59,6 +59,9 @@ func (t *Tools) Call(ctx context.Context, call *tool.Call, progress tool.Progres
 	if !ok {
 		return nil, tool.Errorf(tool.CodeUnknown, "no tool %s", call.Tool)
 	}
+	if err := context.Cause(ctx); err != nil { // what is short is not looked at again while it runs
+		return nil, err
+	}
 	return run(ctx, call, progress)
 }
 

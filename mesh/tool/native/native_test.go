@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"lobstah/mesh/tool"
+	"lobstah/mesh/tool/tooltest"
 )
 
 func codeOf(err error) string {
@@ -513,6 +514,14 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+func TestSuite(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a POSIX program is run")
+	}
+	b := newBench(t)
+	tooltest.Backend(t, b.Tools, tool.Call{Tool: tool.Exec, Args: args(t, object{"argv": []string{"true"}}), Grant: b.grant})
 }
 
 // Schemas and arguments say the same.
