@@ -184,6 +184,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 	p.task(func() { kept.Run(life) })
 	handler := kept.Before(w)
 	server := p.serve(dualport.Listen(l, config), p.behindDoor(handler))
+	server.RegisterOnShutdown(kept.Hurry)
 	p.serveOnMesh(p.behindDoor(handler))
 	p.mu.Lock()
 	p.worker, p.engines, p.at, p.toAll, p.workerServer, p.serving = w, found, l.Addr(), s.Open, server, handler
@@ -236,7 +237,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 		run.Wait()
 		transport.Close()
 	})
-	p.serve(l, r)
+	p.serve(l, r).RegisterOnShutdown(ours.Hurry)
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Router = base })
 }

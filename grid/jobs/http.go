@@ -231,6 +231,7 @@ func (s *Service) await(ctx context.Context, asker grid.Asker, id string, limit 
 		case <-changed:
 			continue // which has left
 		case <-timer.C:
+		case <-s.hurry:
 		case <-ctx.Done():
 		}
 		leave()

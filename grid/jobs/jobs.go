@@ -103,6 +103,8 @@ type Service struct {
 	order []grid.Tier // of claims
 	hub   hub
 	wake  chan struct{} // a job may be claimed
+	hurry chan struct{} // closed by Hurry
+	once  sync.Once     // of Hurry
 
 	mu   sync.Mutex
 	runs map[string]context.CancelCauseFunc // guarded by mu; by id, the jobs that run here
@@ -113,13 +115,16 @@ func New(c Config) *Service {
 	s := &Service{
 		Config: c.withDefaults(), store: store{c.Database, c.Side},
 		order: []grid.Tier{grid.Interactive, grid.Batch, grid.BestEffort},
-		wake:  make(chan struct{}, 1), runs: map[string]context.CancelCauseFunc{},
+		wake:  make(chan struct{}, 1), hurry: make(chan struct{}), runs: map[string]context.CancelCauseFunc{},
 	}
 	if c.Tier == grid.Batch {
 		s.order = []grid.Tier{grid.Batch, grid.Interactive, grid.BestEffort}
 	}
 	return s
 }
+
+// Hurry ends the waits of clients, so that a server can stop.
+func (s *Service) Hurry() { s.once.Do(func() { close(s.hurry) }) }
 
 // Counts tells how many jobs are kept, by status.
 func (s *Service) Counts(ctx context.Context) (grid.JobCounts, error) { return s.store.counts(ctx) }

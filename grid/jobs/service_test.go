@@ -523,6 +523,14 @@ func TestWait(t *testing.T) {
 				}
 			}
 		})
+		s.running(func() {
+			id := s.submit(ann, "m") // whose answer takes 5 s
+			time.AfterFunc(time.Second, s.Hurry)
+			start := time.Now()
+			if _, record := s.do(ann, "GET", Path+"/"+id+"?wait=60", ""); record.Status != "queued" || time.Since(start) != time.Second {
+				t.Errorf("in a hurry: %s after %s", record.Status, time.Since(start))
+			}
+		})
 		if s.hub.n != 0 || len(s.hub.waiting) != 0 {
 			t.Errorf("%d wait for nothing", s.hub.n)
 		}

@@ -101,6 +101,10 @@ func (f *follower) step(ctx context.Context) error {
 	if p == nil {
 		return later(peerPause, "the peer %s, which has the job, is not among the peers any more; add it again to get the answer", f.place.Peer.Short())
 	}
+	if p.health.lost() { // looking whether it is back is the polls' job
+		p.poke()
+		return later(peerPause, "%s, which has the job, does not answer", p.Name())
+	}
 	p.placed.Add(1)
 	defer p.placed.Add(-1)
 	if f.place.Remote == "" {
