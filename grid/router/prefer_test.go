@@ -23,7 +23,9 @@ func TestPreferredPeer(t *testing.T) {
 				t.Errorf("asked %s: %s", got.header.Get(PeerHeader), got.header.Get(RouteHeader))
 			}
 		}
-		last.answers(func(rw http.ResponseWriter, _ *http.Request, _ bool) { http.Error(rw, "{}", http.StatusInternalServerError) })
+		last.answers(func(rw http.ResponseWriter, _ *http.Request, _ bool) {
+			http.Error(rw, "{}", http.StatusInternalServerError)
+		})
 		if got := w.chat(askWhole, PreferHeader, id); got.status != 200 || got.header.Get(PeerHeader) == id {
 			t.Errorf("status %d of %s; want another's answer", got.status, got.header.Get(PeerHeader))
 		}

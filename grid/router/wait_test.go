@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -232,22 +233,22 @@ func TestReceiptOfACancelledStreamIsPulledOnce(t *testing.T) {
 		f := w.workers[0]
 		f.change(func() { f.capacity.Signs = true })
 		w.repoll()
-		var signed, forged *receipt.Signed
+		var signed, forged atomic.Pointer[receipt.Signed] // by one connection's goroutine for another's
 		f.change(func() {
 			f.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
 				stall(data(chunk1))(rw, r, true)
-				signed = f.receiptFor(r, body, streamHash(chunk1), func(s *receipt.Receipt) { s.FinishReason = "cancelled" })
-				forged = f.receiptFor(r, []byte("another request"), streamHash(chunk1), func(s *receipt.Receipt) {
+				forged.Store(f.receiptFor(r, []byte("another request"), streamHash(chunk1), func(s *receipt.Receipt) {
 					s.RequestSignature, s.Model = "v1;1;"+strings.Repeat("0", 32)+";"+strings.Repeat("0", 128), "m"
-				})
+				}))
+				signed.Store(f.receiptFor(r, body, streamHash(chunk1), func(s *receipt.Receipt) { s.FinishReason = "cancelled" }))
 			}
 			f.receipts = func(rw http.ResponseWriter, r *http.Request) {
 				if r.Header.Get(receipt.SignatureHeader) == "" {
 					t.Error("the pull is not signed")
 				}
 				list := ""
-				if r.URL.Query().Get("since") == "0" {
-					list = string(forged.Envelope()) + "," + string(signed.Envelope()) + "," + string(signed.Envelope())
+				if ours := signed.Load(); ours != nil && r.URL.Query().Get("since") == "0" {
+					list = string(forged.Load().Envelope()) + "," + string(ours.Envelope()) + "," + string(ours.Envelope())
 				}
 				io.WriteString(rw, `{"receipts":[`+list+`],"next":3}`)
 			}
@@ -260,7 +261,7 @@ func TestReceiptOfACancelledStreamIsPulledOnce(t *testing.T) {
 		w.do(ctx, http.MethodPost, "/v1/chat/completions", askStream)
 		time.Sleep(10 * time.Minute) // receipts of cancelled streams may be old
 		synctest.Wait()
-		if kept := w.ledger.kept(); len(kept) != 1 || kept[0].Nonce != signed.Nonce {
+		if kept := w.ledger.kept(); len(kept) != 1 || kept[0].Nonce != signed.Load().Nonce {
 			t.Errorf("the ledger has %d receipts, want the one of the cancelled stream\n%s", len(kept), w.log)
 		}
 	})
