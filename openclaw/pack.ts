@@ -12,7 +12,7 @@ import os from "node:os";
 import path from "node:path";
 
 const here = import.meta.dirname;
-const plugins = ["lobster", "lobstah"];
+const plugins = ["lobster", "lobstah", "clawmatrix"];
 
 export function pack(plugin: string, out: string): string {
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), "openclaw-pack-"));
@@ -22,10 +22,10 @@ export function pack(plugin: string, out: string): string {
     for (const name of ["package.json", ...files.filter((name) => name !== "dist")]) {
       fs.cpSync(path.join(source, name), path.join(stage, name), { recursive: true });
     }
-    for (const name of ["index.ts", ...fs.readdirSync(path.join(source, "src")).map((name) => path.join("src", name))]) {
-      const script = path.join(stage, "dist", name.replace(/\.ts$/, ".js"));
-      fs.mkdirSync(path.dirname(script), { recursive: true });
-      fs.writeFileSync(script, asJavaScript(fs.readFileSync(path.join(source, name), "utf8")));
+    for (const script of scripts(path.join(source, "index.ts"))) {
+      const packed = path.join(stage, "dist", path.relative(here, script).replace(/\.ts$/, ".js"));
+      fs.mkdirSync(path.dirname(packed), { recursive: true });
+      fs.writeFileSync(packed, asJavaScript(fs.readFileSync(script, "utf8")));
     }
     fs.mkdirSync(out, { recursive: true });
     const printed = execFileSync("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", path.resolve(out)], { cwd: stage, encoding: "utf8" });
@@ -33,6 +33,16 @@ export function pack(plugin: string, out: string): string {
   } finally {
     fs.rmSync(stage, { recursive: true, force: true });
   }
+}
+
+const imported = /from "(\.[^"]*\.ts)";$/gm;
+
+/** A script and all that it imports, which may be another plugin's: dist mirrors this folder. */
+function scripts(first: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(first)) return seen;
+  seen.add(first);
+  for (const [, name = ""] of fs.readFileSync(first, "utf8").matchAll(imported)) scripts(path.join(path.dirname(first), name), seen);
+  return seen;
 }
 
 function asJavaScript(source: string): string {

@@ -69,7 +69,8 @@ describe("OpenClaw with our plugins", () => {
   });
 
   step("starts the router when a turn needs it, and gets a tool call and receipts in both ledgers", async () => {
-    claw.edit((config) => ({ ...config, tools: { ...config.tools, alsoAllow: ["lobster"] } }));
+    const { code, stdout, stderr } = await claw.cli("config", "set", "tools.alsoAllow", '["lobster"]');
+    assert.equal(code, 0, stdout + stderr);
     await claw.start();
     const answer = await claw.turn("first", say({ tool: "exec", args: { command: "echo from-$((40+2))" } }, { say: "it printed <<{{last}}>>" }));
     assert.match(answer, /it printed <<.*from-42/s);
@@ -117,6 +118,13 @@ describe("OpenClaw with our plugins", () => {
     const done = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: resume } }, { say: "done: {{last}}" }));
     assert.match(done, /released 1\.4/);
     assert.equal(fs.readFileSync(path.join(claw.workspace, "released"), "utf8"), "1.4");
+  });
+
+  step("lets workflows call the gateway's tools, and explains those that it refuses", async () => {
+    const invoke = (tool: string) => ({ tool: "tool_call", args: { id: "lobster", args: { action: "run", pipeline: `openclaw.invoke --tool ${tool} --action json` } } });
+    assert.match(await claw.turn("invoke", say(invoke("agents_list"), { say: "listed: {{last}}" })), /\\?"agents\\?":/);
+    assert.match(await claw.turn("invoke", say(invoke("exec"), { say: "refused: {{last}}" })), /the gateway never offers exec to workflows/);
+    assert.match(await claw.turn("invoke", say(invoke("nothing"), { say: "refused: {{last}}" })), /allow it in tools\.allow/);
   });
 
   step("lends and stops lending when its owner says so in the chat", async () => {

@@ -148,7 +148,7 @@ describe("the limits", () => {
     `trap '' TERM\n(trap '' TERM; while :; do sleep 1; done) &\necho $! > ${file}.tmp; mv ${file}.tmp ${file}\n${noise}\nwhile :; do sleep 1; done`;
 
   for (const [name, noise, limits, message] of [
-    ["time", ":", { timeoutMs: 1000 }, /timed out/],
+    ["time", ":", { timeoutMs: 3000 }, /timed out/],
     ["output", "yes", { maxStdoutBytes: 2000 }, /exceeded maxStdoutBytes/],
   ] as const) {
     it(`end the whole process group: ${name}`, { skip: process.platform === "win32" && "Windows has no process groups" }, async (t) => {
@@ -181,7 +181,7 @@ describe("the limits", () => {
   it("do not wait for what a finished run left behind", async (t) => {
     const file = path.join(folder(t), "pid");
     const program = fake(t, `sleep 300 & echo $! > ${file}; printf '{"ok":true}'`, "/bin/sh");
-    assert.deepEqual(await call(host([program]), { timeoutMs: 500 }), { ok: true });
+    assert.deepEqual(await call(host([program]), { timeoutMs: 3000 }), { ok: true });
     process.kill(Number(fs.readFileSync(file, "utf8")));
   });
 });

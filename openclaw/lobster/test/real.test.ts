@@ -67,7 +67,7 @@ describe("with the real lobster", () => {
   it("ends the programs of a run's steps, too, when time is over", { skip: process.platform === "win32" && "needs sh" }, async (t) => {
     const { workspace, call } = agent(t);
     const line = `exec --shell 'echo $$ > pid; exec sleep 300'`;
-    await assert.rejects(call({ action: "run", pipeline: line, timeoutMs: 2500 }), /timed out/);
+    await assert.rejects(call({ action: "run", pipeline: line, timeoutMs: 5000 }), /timed out/);
     const pid = fs.readFileSync(path.join(workspace, "pid"), "utf8").trim();
     assert.throws(() => execFileSync("ps", ["-p", pid, "-o", "pid="]), `the step ${pid} still runs`);
   });
