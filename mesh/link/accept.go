@@ -62,12 +62,13 @@ func (a *Acceptor) protocols() []string {
 func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr) *Link {
 	defer func() { a.guard.leave(time.Now(), from) }()
 	// Browsers send Origin, and no page has business here: Accept refuses others'.
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	up := &upgrading{ResponseWriter: w}
+	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return nil // the response says why
 	}
 	// The link ends by its Run, which says goodbye; the handshake by its context.
-	s := newSocket(context.WithoutCancel(a.Context), ws, address(from.String()))
+	s := newSocket(context.WithoutCancel(a.Context), ws, up.wire, address(from.String()))
 	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
 	defer cancel()
 	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit, a.protocols()...)

@@ -96,17 +96,15 @@ func (d *Dialer) Visit(ctx context.Context, address string, pin key.ID) (*Link, 
 // It outlives the handshake's time; the link's Run ends it.
 func (d *Dialer) socket(ctx, timed context.Context, u *url.URL) (*socket, *outerCheck, error) {
 	outer := &outerCheck{host: u.Hostname(), roots: d.Roots}
-	var cork *corked
+	var below *wire
 	ws, err := d.upgrade(timed, u, outer, func(conn net.Conn) net.Conn {
-		cork = &corked{Conn: conn}
-		return cork
+		below = &wire{Conn: conn}
+		return below
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	s := newSocket(context.WithoutCancel(ctx), ws, address(u.Host))
-	s.cork = cork
-	return s, outer, nil
+	return newSocket(context.WithoutCancel(ctx), ws, below, address(u.Host)), outer, nil
 }
 
 func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link, error) {

@@ -102,7 +102,7 @@ func (b *blocked) Close() error { return nil }
 func TestWaitingWritesGoOutTogether(t *testing.T) {
 	t.Parallel()
 	below := &blocked{allow: make(chan bool, 2), writes: make(chan string, 2)}
-	c := newCoalescer(below)
+	c := newCoalescer(below, new(wire))
 	c.Write([]byte("first"))
 	var running sync.WaitGroup
 	running.Go(c.run)
@@ -133,7 +133,7 @@ func TestWaitingWritesGoOutTogether(t *testing.T) {
 
 func TestCoalescerIsBounded(t *testing.T) {
 	t.Parallel()
-	c := newCoalescer(&blocked{})
+	c := newCoalescer(&blocked{}, new(wire))
 	c.Write(make([]byte, queueBytes))
 	result := make(chan error, 1)
 	go func() {

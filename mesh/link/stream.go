@@ -29,7 +29,7 @@ type socket struct {
 	cancel context.CancelFunc
 	remote net.Addr
 
-	cork *corked // below ws; nil on the accepting side
+	wire *wire // below ws
 
 	writing sync.Mutex // held while a message is written
 
@@ -39,9 +39,9 @@ type socket struct {
 	messages int
 }
 
-func newSocket(ctx context.Context, ws *websocket.Conn, remote net.Addr) *socket {
+func newSocket(ctx context.Context, ws *websocket.Conn, below *wire, remote net.Addr) *socket {
 	ws.SetReadLimit(unprovenBytes)
-	s := &socket{ws: ws, remote: remote}
+	s := &socket{ws: ws, wire: below, remote: remote}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	return s
 }
@@ -50,6 +50,7 @@ func newSocket(ctx context.Context, ws *websocket.Conn, remote net.Addr) *socket
 func (s *socket) prove() {
 	s.ws.SetReadLimit(messageBytes)
 	s.proven.Store(true)
+	s.wire.proven.Store(true)
 }
 
 func (s *socket) Read(p []byte) (int, error) {
@@ -94,47 +95,8 @@ func (s *socket) nextMessage() error {
 func (s *socket) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.cork == nil {
-		return len(p), s.ws.Write(s.ctx, websocket.MessageBinary, p)
-	}
-	s.cork.hold()
-	return len(p), errors.Join(s.ws.Write(s.ctx, websocket.MessageBinary, p), s.cork.release())
-}
-
-// corked is a dialled connection below a WebSocket, whose masked messages come in
-// pieces of 4 KiB: held back, a message goes out in one write.
-type corked struct {
-	net.Conn
-	mu   sync.Mutex
-	held bool   // guarded by mu
-	buf  []byte // guarded by mu
-}
-
-func (c *corked) hold() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = true
-}
-
-func (c *corked) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.held {
-		c.buf = append(c.buf, p...)
-		return len(p), nil
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *corked) release() (err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = false
-	if len(c.buf) > 0 {
-		_, err = c.Conn.Write(c.buf)
-		c.buf = c.buf[:0]
-	}
-	return err
+	s.wire.hold()
+	return len(p), errors.Join(s.ws.Write(s.ctx, websocket.MessageBinary, p), s.wire.release())
 }
 
 // Close hangs up at once.
@@ -155,7 +117,7 @@ func (a address) Network() string { return "websocket" }
 func (a address) String() string  { return string(a) }
 
 const (
-	queueBytes = 64 << 10 // waits to be written, at most; then writers wait
+	queueBytes = 68 << 10 // waits to be written, at most: four pieces with their headers; then writers wait
 	pieceBytes = 16 << 10 // of one stream before others have their turn
 )
 
@@ -163,14 +125,15 @@ const (
 // one write is under way the next ones gather and go out together.
 type coalescer struct {
 	io.ReadWriteCloser
+	wire   *wire // far below, which sends each batch at once
 	mu     sync.Mutex
 	change sync.Cond // queue or err changed
 	queue  []byte
 	err    error // why nothing can be written any more
 }
 
-func newCoalescer(conn io.ReadWriteCloser) *coalescer {
-	c := &coalescer{ReadWriteCloser: conn}
+func newCoalescer(conn io.ReadWriteCloser, below *wire) *coalescer {
+	c := &coalescer{ReadWriteCloser: conn, wire: below}
 	c.change.L = &c.mu
 	return c
 }
@@ -205,7 +168,9 @@ func (c *coalescer) run() {
 		c.queue = spare[:0]
 		c.change.Broadcast()
 		c.mu.Unlock()
-		if _, err := c.ReadWriteCloser.Write(batch); err != nil {
+		c.wire.hold()
+		_, err := c.ReadWriteCloser.Write(batch)
+		if err := errors.Join(err, c.wire.release()); err != nil {
 			c.fail(err)
 			return
 		}
