@@ -3,6 +3,7 @@ package tracker
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,8 +105,8 @@ func (t *Tracker) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 		reject(w, why)
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		body := append(make([]byte, 0, 160), `{"ok":true,"pubkey":"`...)
-		body = append(body, s.ID.String()...)
+		body := append(make([]byte, 0, 160), `{"ok":true,"pubkey":"lob1`...)
+		body = hex.AppendEncode(body, s.ID[:])
 		body = strconv.AppendInt(append(body, `","ttlSeconds":`...), int64(s.Lifetime()/time.Second), 10)
 		body = strconv.AppendInt(append(body, `,"registeredCount":`...), int64(listed), 10)
 		send(w, append(body, '}'))
@@ -148,16 +149,15 @@ func storeFault() *openai.Error {
 
 // full is the answer when there is no room.
 func full(v verdict) *openai.Error {
-	e := &openai.Error{Status: http.StatusServiceUnavailable, Type: "server_error", RetryAfter: time.Minute}
+	code, message := "registry_full", "the tracker is full: it takes no new keys until others leave; use another tracker"
 	switch v {
 	case registryFull:
-		e.Code, e.Message = "registry_full", "the tracker is full: it takes no new keys until others leave; use another tracker"
 	case shareFull:
-		e.Code, e.Message = "share_full", "too many keys are announced from your network"
+		code, message = "share_full", "too many keys are announced from your network"
 	default:
 		return nil
 	}
-	return e
+	return &openai.Error{Status: http.StatusServiceUnavailable, Type: "server_error", Code: code, Message: message, RetryAfter: time.Minute}
 }
 
 // probe asks the worker for its key where it says that it is, unless that was

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -15,7 +16,8 @@ func Parse(src []byte) (any, error) {
 	if len(src) > MaxBytes {
 		return nil, ErrTooLarge
 	}
-	p := parser{src: src, copy: string(src)}
+	p := parser{src: src, copy: string(src), scratch: scratches.Get().(*scratch)}
+	defer p.scratch.done()
 	v, err := p.value(0)
 	if err != nil {
 		return nil, err
@@ -30,6 +32,30 @@ type parser struct {
 	src  []byte
 	copy string // of src; most texts of the tree are parts of it
 	pos  int
+	*scratch
+}
+
+// scratch holds what was read of objects and lists that are not at their end,
+// the inner ones behind the outer ones, so that each gets memory of just its
+// size.
+type scratch struct {
+	members []Member
+	values  []any
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+const maxKept = 1024 // members or values; room for more is not kept
+
+// done makes s ready for the next text.
+func (s *scratch) done() {
+	if cap(s.members) > maxKept || cap(s.values) > maxKept {
+		return
+	}
+	clear(s.members) // what is left after an error
+	clear(s.values)
+	s.members, s.values = s.members[:0], s.values[:0]
+	scratches.Put(s)
 }
 
 func (p *parser) errorf(format string, args ...any) error {
@@ -88,22 +114,24 @@ func (p *parser) word(w string) error {
 
 func (p *parser) array(depth int) (any, error) {
 	p.pos++
-	list := []any{}
 	if p.peek() == ']' {
 		p.pos++
-		return list, nil
+		return []any{}, nil
 	}
-	for {
+	for outer := len(p.values); ; {
 		v, err := p.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, v)
+		p.values = append(p.values, v)
 		switch p.peek() {
 		case ',':
 			p.pos++
 		case ']':
 			p.pos++
+			list := slices.Clone(p.values[outer:])
+			clear(p.values[outer:]) // which would hold the texts
+			p.values = p.values[:outer]
 			return list, nil
 		default:
 			return nil, p.errorf("expected ',' or ']'")
@@ -113,23 +141,24 @@ func (p *parser) array(depth int) (any, error) {
 
 func (p *parser) object(depth int) (any, error) {
 	p.pos++
-	obj := Object{}
 	if p.peek() == '}' {
 		p.pos++
-		return obj, nil
+		return Object{}, nil
 	}
-	obj = make(Object, 0, 8) // most have some members
-	for {
+	for outer := len(p.members); ; {
 		m, err := p.member(depth)
 		if err != nil {
 			return nil, err
 		}
-		obj = append(obj, m)
+		p.members = append(p.members, m)
 		switch p.peek() {
 		case ',':
 			p.pos++
 		case '}':
 			p.pos++
+			obj := Object(slices.Clone(p.members[outer:]))
+			clear(p.members[outer:])
+			p.members = p.members[:outer]
 			return sorted(obj)
 		default:
 			return nil, p.errorf("expected ',' or '}'")
