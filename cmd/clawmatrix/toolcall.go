@@ -100,7 +100,7 @@ func toolError(e *tool.Error) error {
 	if e.Hint == "" {
 		return err
 	}
-	return cli.Hintf(err, "%s", e.Hint)
+	return cli.Hintf(err, "%s", cli.CleanLine(e.Hint))
 }
 
 // answer prints the result of a call: as JSON, or its texts.

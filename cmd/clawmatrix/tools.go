@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lobstah/internal/cli"
 	"lobstah/internal/durable"
 	"lobstah/key"
 	"lobstah/mesh"
@@ -40,7 +41,7 @@ func (n *node) openTools() error {
 	n.atEnd(func(context.Context) error { return log.Close() })
 	memory, err := tool.OpenMemory(filepath.Join(n.home.Dir, "tools", "calls.jsonl"))
 	if err != nil {
-		return err
+		return cli.Hintf(err, "move the file away to forget which calls were made under idempotency keys")
 	}
 	n.atEnd(func(context.Context) error { return memory.Close() })
 	backends, err := n.toolBackends()

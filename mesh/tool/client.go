@@ -26,6 +26,7 @@ const (
 	attempts   = 5
 	firstPause = time.Second
 	endWithin  = 5 * time.Second // to tell an executor that its caller left
+	maxStream  = 64 << 20        // bytes of output of one call, whatever the executor sends
 )
 
 // Tools lists the tools of a node that this one may use.
@@ -120,7 +121,7 @@ type stream struct {
 	node   Node
 	on     func(*Event) error
 	began  bool // an executor has answered, in some attempt
-	told   bool // output was told
+	told   int  // bytes of output that were told
 	ended  bool
 	failed error // of on
 }
@@ -133,11 +134,13 @@ func (s *stream) take(e *Event) error {
 	}
 	switch e.Type {
 	case EventStarted:
-		if s.told {
+		if s.told > 0 {
 			return nil
 		}
 	case EventOutput:
-		s.told = true
+		if s.told += 1 + len(e.Text) + len(e.Base64); s.told > maxStream {
+			return refuse(CodeFailed, "", "%s sends more than %d bytes of output, which no call has", first(s.node.Name, s.node.Key.Short()), maxStream)
+		}
 	}
 	s.ended = s.ended || e.last()
 	s.failed = s.on(e)

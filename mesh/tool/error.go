@@ -130,7 +130,11 @@ func writeError(w http.ResponseWriter, err error) {
 	if e.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, e.Status, map[string]any{"error": e})
+	status := e.Status
+	if status < 400 || status > 599 { // another node said so
+		status = statusOf(e.Code)
+	}
+	writeJSON(w, status, map[string]any{"error": e})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

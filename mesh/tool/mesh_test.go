@@ -525,6 +525,68 @@ func TestAnotherExecutor(t *testing.T) {
 	}
 }
 
+// An executor is another person's program: what it sends is bounded, and its
+// statuses are not passed on as they come.
+func TestHostileExecutor(t *testing.T) {
+	t.Parallel()
+	id := key.FromSeed([32]byte{9}).ID()
+	line := fmt.Sprintf("{\"type\":\"output\",\"text\":%q}\n", strings.Repeat("x", 1<<20))
+	answers := map[string]struct {
+		body io.Reader
+		code string
+	}{
+		"nothing":              {strings.NewReader(""), tool.CodeOutcome},
+		"more output than any": {repeat(line, 100), tool.CodeFailed},
+		"no events":            {strings.NewReader("<html>\n"), tool.CodeOutcome},
+		"an empty end":         {strings.NewReader("{\"type\":\"result\"}\n"), tool.CodeOutcome},
+	}
+	for name, a := range answers {
+		c := &tool.Client{Transport: trip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Status: "200 OK", Body: io.NopCloser(a.body)}, nil
+		})}
+		got := 0
+		err := c.Invoke(t.Context(), tool.Node{Key: id, Name: "office-01"}, tool.Request{Tool: "exec"}, false, func(e *tool.Event) error {
+			got += len(e.Data())
+			return nil
+		})
+		if code(err) != a.code || got > 64<<20 {
+			t.Errorf("%s: %v after %d bytes; want %s", name, err, got, a.code)
+		}
+	}
+	for _, status := range []string{"0", "7", "99", "200", "1000", "-1"} {
+		rec := httptest.NewRecorder()
+		c := &tool.Client{Transport: trip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 500, Status: "500", Body: io.NopCloser(strings.NewReader(`{"error":{"message":"m","code":"tool_denied","status":` + status + `}}`))}, nil
+		})}
+		nodes := oneNode{tool.Node{Key: id, Name: "office-01", Verified: true}}
+		server, err := tool.NewServer(tool.Options{Self: tool.Executor{Node: "x", Key: key.ID{1}}, Policy: new(tool.Policy), Identify: func(*http.Request) (tool.Caller, error) { return tool.Caller{}, nil }, Audit: nothing{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tool.NewLocal(server, nodes, c).ServeHTTP(rec, httptest.NewRequest("POST", "/v1/nodes/office-01/tools/invoke", strings.NewReader(`{"tool":"exec"}`)))
+		if rec.Code != http.StatusForbidden {
+			t.Errorf("status %s became %d", status, rec.Code)
+		}
+	}
+}
+
+func repeat(text string, n int) io.Reader {
+	var all []io.Reader
+	for range n {
+		all = append(all, strings.NewReader(text))
+	}
+	return io.MultiReader(all...)
+}
+
+type oneNode struct{ tool.Node }
+
+func (o oneNode) Find(string) (tool.Node, error) { return o.Node, nil }
+func (o oneNode) Tagged(string) []tool.Node      { return nil }
+
+type nothing struct{}
+
+func (nothing) Append(audit.Entry) error { return nil }
+
 type trip func(*http.Request) (*http.Response, error)
 
 func (f trip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -671,4 +673,63 @@ func TestMemoryIsBounded(t *testing.T) {
 	if len(large.String()) != 10*maxOutcome {
 		t.Error("the caller's result was cut too")
 	}
+}
+
+func FuzzMemory(f *testing.F) {
+	f.Add([]byte(`{"caller":"lob1` + strings.Repeat("a", 64) + `","key":"k","digest":"d","at":"2026-01-01T00:00:00Z"}` + "\n{"))
+	f.Add([]byte("null\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "calls.jsonl")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := OpenMemory(path)
+		if err != nil {
+			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, data) {
+				t.Errorf("a damaged file was changed: %q, %v", now, err)
+			}
+			return
+		}
+		for id, k := range m.calls {
+			if k.outcome == nil {
+				t.Errorf("%v runs in a new process", id)
+			}
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzReadError(f *testing.F) {
+	f.Add(500, []byte(`{"error":{"message":"m","code":"c","status":99}}`))
+	f.Add(302, []byte("<html>"))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		e := ReadError(&http.Response{StatusCode: status, Body: io.NopCloser(bytes.NewReader(body))})
+		rec := httptest.NewRecorder()
+		writeError(rec, e) // panics on a status that is none
+		if rec.Code < 400 || e.Message == "" {
+			t.Errorf("%d %q became %d %q", status, body, rec.Code, e.Message)
+		}
+	})
+}
+
+func FuzzPattern(f *testing.F) {
+	f.Add([]byte(`"git log *"`), "git\x00log\x00x")
+	f.Add([]byte(`["a b","**"]`), "a b\x00-c")
+	f.Fuzz(func(t *testing.T, data []byte, line string) {
+		var p Pattern
+		if json.Unmarshal(data, &p) != nil {
+			return
+		}
+		argv := strings.Split(line, "\x00")
+		if p.matches(argv) && argv[0] != p[0] {
+			t.Errorf("%q matches %q", p, argv)
+		}
+		text, err := json.Marshal(p)
+		var again Pattern
+		if err != nil || json.Unmarshal(text, &again) != nil || !slices.Equal(p, again) {
+			t.Errorf("%q is written as %s, which is %q", p, text, again)
+		}
+	})
 }
