@@ -73,14 +73,18 @@ func TestMistakesHaveALine(t *testing.T) {
 		head + "nodeId: b":                                      "line 3: ",
 		head + "addresses: ['http://h/']":                       `line 3: "http://h/" is not HOST`,
 		"{\n\"nodeId\": \"a\",\n\"secret\": 5, \"x\": 1}":       `line 3: there is no field "x"`,
-		"secret: s":                 "nodeId is missing",
-		"nodeId: a":                 "secret is missing",
-		"nodeId: a b\nsecret: s":    "line 1: nodeId",
-		"nodeId: a\nsecret: ['']":   "line 2: secret is missing",
-		"nodeId: a\nsecret: {x: y}": "secret: want a text, or a list",
-		"nodeId: [":                 "line 1: ",
-		"":                          "want the fields of one node",
-		"- a":                       "line 1: ",
+		"secret: s":                  "nodeId is missing",
+		"nodeId: a":                  "secret is missing",
+		"nodeId: a b\nsecret: s":     "line 1: nodeId",
+		"nodeId: a\nsecret: ['']":    "line 2: secret is missing",
+		"nodeId: a\nsecret: {x: y}":  "secret: want a text, or a list",
+		"nodeId: a\nsecret: !\n0:":   "tags, anchors",
+		"nodeId: &a x\nsecret: *a":   "line 1: tags, anchors",
+		"nodeId: a\n<<: {secret: s}": "line 2: ",
+		head + "tags: " + strings.Repeat("[", 30) + strings.Repeat("]", 30): "line 3: nested deeper",
+		"nodeId: [": "line 1: ",
+		"":          "want the fields of one node",
+		"- a":       "line 1: ",
 	} {
 		_, err := Parse([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -153,6 +157,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("{\"nodeId\": \"a\", \"secret\": [\"s\"], \"toolProxy\": {\"enabled\": true}}")
 	f.Add("nodeId: a\nsecret: s\ntoolProxy: {callers: {b: {allow: [exec], commands: [git log *, [ls, a b]]}}}")
 	f.Add("nodeId: &a x\nsecret: *a")
+	f.Add("secret: !\n0:") // once a panic of the library
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse([]byte(text))
 		if err == nil && (c.NodeID == "" || len(c.Secret) == 0 || c.ListenPort == 0) {

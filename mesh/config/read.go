@@ -46,6 +46,9 @@ func Parse(data []byte) (*Config, error) {
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
 		return nil, errors.New("want the fields of one node, such as nodeId and secret")
 	}
+	if err := plain(file.Docs[0].Body, 0); err != nil {
+		return nil, err
+	}
 	c := new(Config)
 	if err := yaml.NodeToValue(file.Docs[0].Body, c, yaml.Strict(), yaml.UseJSONUnmarshaler()); err != nil {
 		return nil, placed(err)
@@ -55,6 +58,49 @@ func Parse(data []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// maxDepth is more than any field needs.
+const maxDepth = 16
+
+// plain refuses what JSON does not have either (tags, anchors, aliases, merges)
+// and what is nested too deep: no field needs it, and the library is not at its
+// best with it.
+func plain(node ast.Node, depth int) error {
+	if depth > maxDepth {
+		return at(node, "nested deeper than any field")
+	}
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		for _, member := range n.Values {
+			if err := plain(member, depth); err != nil {
+				return err
+			}
+		}
+	case *ast.MappingValueNode:
+		if _, scalar := n.Key.(ast.ScalarNode); !scalar {
+			return at(n, "want the name of a field here")
+		}
+		return errors.Join(plain(n.Key, depth), plain(n.Value, depth+1))
+	case *ast.SequenceNode:
+		for _, item := range n.Values {
+			if err := plain(item, depth+1); err != nil {
+				return err
+			}
+		}
+	case *ast.StringNode, *ast.LiteralNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode:
+	default:
+		return at(node, "tags, anchors and the like are not read here")
+	}
+	return nil
+}
+
+func at(node ast.Node, text string) error {
+	fault := &livefile.DamagedError{Err: errors.New(text)}
+	if node != nil && node.GetToken() != nil {
+		fault.Line = node.GetToken().Position.Line
+	}
+	return fault
 }
 
 // placed gives an error of the YAML library its line, and an unknown field the
