@@ -134,7 +134,7 @@ type peersRevokeCommand struct {
 // Help is printed by --help.
 func (peersRevokeCommand) Help() string {
 	return `Takes the key from the peers and from the allow list, and ends the invitations
-by which it came. It counts at once; an answer that runs is finished.`
+by which it came. It counts at once: what it asks now is cut off.`
 }
 
 func (c *peersRevokeCommand) Run(ctx context.Context, a *app) error {

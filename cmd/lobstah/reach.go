@@ -31,7 +31,7 @@ func (p *process) warnReach(host string, open bool) {
 	case len(p.allowed.Entries()) == 0:
 		who = "Only this machine may use them, until you let a key in: lobstah allow PUBKEY [LABEL]"
 	}
-	p.warn("the worker listens on %s. Whoever reaches it can see its key and the names of its models.\n         %s", where, who)
+	p.warn("the worker listens on %s. Whoever reaches it can see its key.\n         %s", where, who)
 }
 
 // sayHowToAdd prints the line for a machine that asks this one.
