@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -179,7 +180,8 @@ func mayKnow(a grid.Asker, owner string) bool {
 }
 
 // show tells how a job stands. ?wait=SECONDS holds the answer back until that
-// changes, at most a minute.
+// changes, at most a minute: from what it is now, or from ?seen=STATUS, which the
+// client was told before.
 func (s *Service) show(w http.ResponseWriter, r *http.Request, id string) *openai.Error {
 	wait, fault := waitOf(r)
 	if fault != nil {
@@ -189,12 +191,10 @@ func (s *Service) show(w http.ResponseWriter, r *http.Request, id string) *opena
 	if fault != nil {
 		return fault
 	}
-	var first Status
+	seen := r.URL.Query().Get("seen")
 	j, fault := s.await(r.Context(), asker, id, wait, func(j *Job) bool {
-		if first == 0 {
-			first = j.Shown()
-		}
-		return j.Status.Ended() || j.Shown() != first
+		seen = cmp.Or(seen, j.Shown().String())
+		return j.Status.Ended() || j.Shown().String() != seen
 	})
 	if fault != nil {
 		return fault

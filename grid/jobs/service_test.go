@@ -507,7 +507,9 @@ func TestWait(t *testing.T) {
 				want   string
 			}{
 				{"2", nil, 2 * time.Second, "queued"},
+				{"60&seen=running", nil, 0, "queued"}, // it was something else when it was seen
 				{"60", nil, 3 * time.Second, "running"},
+				{"60&seen=queued", nil, 0, "running"},
 				{"7", nil, 7 * time.Second, "running"},
 				{"3600", nil, time.Minute, "running"},
 				{"60", func() { close(open) }, 0, "done"},

@@ -297,7 +297,11 @@ func (f *follower) follow(ctx context.Context, p *peer) error {
 	pause, silent, before := firstLook, 0, ""
 	for {
 		asked := time.Now()
-		record, err := f.look(ctx, p, fmt.Sprintf("wait=%d", int(jobWait.Seconds())))
+		seen := "queued"
+		if before == "running" {
+			seen = before
+		}
+		record, err := f.look(ctx, p, fmt.Sprintf("wait=%d&seen=%s", int(jobWait.Seconds()), seen))
 		if end, ok := errors.AsType[*ending](err); ok && end.again && silent < fewTimes {
 			silent++
 			if !rest(ctx, pause) {
