@@ -83,7 +83,7 @@ func fileSize(path string) int64 {
 }
 
 // maxResult caps a line that is read back; more than any that was written.
-const maxResult = 1 << 30
+const maxResult = 128 << 20
 
 func (p *part) recover(failed bool, found func(recovered)) error {
 	f, err := os.OpenFile(p.path, os.O_RDWR, 0)
