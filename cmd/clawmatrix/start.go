@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 type startCommand struct {
 	LogLevel string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"Least important line of the log: debug, info, warn or error."`
 	LogJSON  bool   `help:"Log lines in JSON."`
+	UntilEOF bool   `name:"until-eof" help:"End when standard input ends, too: for programs that start this one, so that it does not outlive them."`
 }
 
 // Help is printed by --help.
@@ -27,6 +29,16 @@ A configuration of the original works as it is:
 }
 
 func (c *startCommand) Run(ctx context.Context, a *app) (err error) {
+	if c.UntilEOF {
+		var end context.CancelFunc
+		ctx, end = context.WithCancel(ctx)
+		defer end()
+		// It ends with the input or with this process: a read cannot be called off.
+		go func() {
+			_, _ = io.Copy(io.Discard, a.In)
+			end()
+		}()
+	}
 	if !exists(a.home.Config) && exists(a.guestPath()) {
 		return a.beGuest(ctx, c.logger(a))
 	}
