@@ -64,6 +64,13 @@ func serve(ctx context.Context, role, upstream string) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, stop()) }()
+	case "https":
+		handler, ln, err = plainHTTPS(ln)
+	case "meshserver", "meshrelay", "caller", "links":
+		var stop func() error
+		if handler, stop, err = meshRole(ctx, role, upstream); err == nil {
+			defer func() { err = errors.Join(err, stop()) }()
+		}
 	default:
 		return fmt.Errorf("no role %q", role)
 	}
