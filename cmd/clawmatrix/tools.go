@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,6 +185,9 @@ func (n *node) localAPI(tools http.Handler) http.Handler {
 
 // localToken reads the token of this machine's programs, or makes it.
 func localToken(path string) (string, error) {
+	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return "", cli.Hintf(fmt.Errorf("others can read the token for local programs in %s", path), "remove the file: a new one is made")
+	}
 	data, err := os.ReadFile(path)
 	if token := strings.TrimSpace(string(data)); err == nil && token != "" {
 		return token, nil

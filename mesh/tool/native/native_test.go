@@ -161,6 +161,30 @@ func TestReadInPieces(t *testing.T) {
 	}
 }
 
+// A caller who leaves is not read for to the end of the file, whatever stands in it.
+func TestReadEndsWithItsCaller(t *testing.T) {
+	b := newBench(t)
+	text := strings.Repeat("x", binaryHint)
+	b.put("a", text)
+	if err := os.Truncate(filepath.Join(b.dir, "a"), 1<<40); err != nil { // a hole without a line's end
+		t.Skip("no sparse files here:", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the caller left"))
+	defer cancel()
+	if r, err := b.call(ctx, tool.Read, object{"path": "a", "offset": 2}, nil); err == nil || !strings.Contains(err.Error(), "the caller left") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	in := while{ctx, strings.NewReader("content")}
+	if n, err := in.Read(make([]byte, 3)); n != 3 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	cancel()
+	if n, err := in.Read(make([]byte, 3)); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
 func TestReadBinary(t *testing.T) {
 	b := newBench(t)
 	png := "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"

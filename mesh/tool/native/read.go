@@ -44,7 +44,7 @@ func (t *Tools) read(ctx context.Context, call *tool.Call, _ tool.Progress) (*to
 }
 
 func readFile(ctx context.Context, file *os.File, info fs.FileInfo, args readArgs, limit int) (*tool.Result, error) {
-	in := bufio.NewReaderSize(file, 64<<10)
+	in := bufio.NewReaderSize(while{ctx, file}, 64<<10)
 	start, err := in.Peek(binaryHint)
 	if err != nil && err != io.EOF {
 		return nil, fileError(args.Path, err)
@@ -62,7 +62,21 @@ func readFile(ctx context.Context, file *os.File, info fs.FileInfo, args readArg
 	case binary(start):
 		return nil, tool.Errorf(tool.CodeArguments, `%s is no UTF-8 text (%s): ask for it with "encoding":"base64"`, args.Path, mime)
 	}
-	return readLines(ctx, in, args, limit)
+	return readLines(in, args, limit)
+}
+
+// while reads as long as its context lasts: a file may be larger than a caller's
+// patience.
+type while struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+func (w while) Read(p []byte) (int, error) {
+	if err := context.Cause(w.ctx); err != nil {
+		return 0, err
+	}
+	return w.in.Read(p)
 }
 
 // binary reports whether the beginning of a file is no UTF-8 text.
@@ -103,15 +117,12 @@ func readBytes(in io.Reader, info fs.FileInfo, part tool.Part, limit int) (*tool
 }
 
 // readLines returns lines from offset on, as many as fit.
-func readLines(ctx context.Context, in *bufio.Reader, args readArgs, limit int) (*tool.Result, error) {
+func readLines(in *bufio.Reader, args readArgs, limit int) (*tool.Result, error) {
 	var out strings.Builder
 	offset := max(args.Offset, 1)
 	details := map[string]any{"kind": "text"}
 	n, full := 1, false
 	for ; ; n++ {
-		if n%1000 == 0 && ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
 		wanted := n >= offset && (args.Limit == 0 || n < offset+args.Limit)
 		line, long, err := readLine(in, limit, wanted)
 		if err == io.EOF && line == "" {
