@@ -66,6 +66,9 @@ func TestBatchRunGoesOn(t *testing.T) {
 	for i, end := range []os.Signal{os.Interrupt, os.Kill} {
 		cmd, out := run()
 		user.await("lines are kept", func() bool { return kept() >= lines/4*(i+1) })
+		if said := user.command("status"); !strings.Contains(said, fmt.Sprint(" of ", lines, " done, 0 failed")) {
+			t.Errorf("status says\n%s", said)
+		}
 		if err := cmd.Process.Signal(end); err != nil {
 			t.Fatal(err)
 		}

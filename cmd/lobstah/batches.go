@@ -66,6 +66,14 @@ func (b *batches) run(ctx context.Context, r *router.Router) {
 	b.Run(ctx)
 }
 
+// runningBatches are those of this process's router.
+func (p *process) runningBatches() []batch.Batch {
+	p.mu.Lock()
+	b := p.batches
+	p.mu.Unlock()
+	return b.Running()
+}
+
 // ownerOf tells whose files a request may see: who shows another API key sees
 // others. Without keys everybody who reaches the router shares all.
 func ownerOf(keys []string) func(*http.Request) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lobstah/grid"
+	"lobstah/grid/batch"
 	"lobstah/grid/router"
 	"lobstah/internal/control"
 	"lobstah/internal/home"
@@ -29,6 +30,7 @@ type report struct {
 	Allowed  int            `json:"allowed"`
 	Boards   []placeReport  `json:"announced,omitempty"`  // where the worker announces itself
 	Sources  []placeReport  `json:"discovered,omitempty"` // where the router learns of peers
+	Batches  []batch.Batch  `json:"batches,omitempty"`    // that have not ended
 	Problems []string       `json:"problems,omitempty"`
 }
 
@@ -123,6 +125,7 @@ func (p *process) report(ctx context.Context) report {
 		r.Stats = &stats
 		p.ask(ctx, router, "/peers", &r.Peers)
 		r.Sources = p.sourceReports()
+		r.Batches = p.runningBatches()
 	}
 	r.Boards = p.boardReports()
 	if worker != nil {

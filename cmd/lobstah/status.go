@@ -79,6 +79,10 @@ func (a *app) printStatus(r report) error {
 		facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
 		facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
 	}
+	for _, b := range r.Batches {
+		n := b.RequestCounts
+		facts.Row("batch", fmt.Sprintf("%s %s: %s of %s done, %s failed", b.ID, b.Status, cli.Count(n.Completed), cli.Count(n.Total), cli.Count(n.Failed)))
+	}
 	for _, b := range r.Boards {
 		facts.Row("announced", b.announcedText())
 	}

@@ -260,6 +260,16 @@ func (s *Service) job(id string) *job {
 	return s.jobs[id]
 }
 
+// Running returns the batches that have not ended, of all owners, the oldest
+// first.
+func (s *Service) Running() []Batch {
+	var list []Batch
+	for _, r := range s.store.unfinished() {
+		list = append(list, s.current(r))
+	}
+	return list
+}
+
 // ended forgets a job whose record says all there is to say.
 func (s *Service) ended(id string) {
 	s.mu.Lock()

@@ -85,6 +85,9 @@ func TestRetryAfter(t *testing.T) {
 		b := newBed(t, Config{Ask: fake, Peers: slots(0)})
 		created := b.create(b.upload(chat(20)))
 		time.Sleep(10 * time.Minute)
+		if list := b.Running(); len(list) != 1 || list[0].ID != created.ID || list[0].RequestCounts.Total != 20 {
+			t.Errorf("running: %+v", list)
+		}
 		if now := b.get(created.ID); now.Now == nil || now.Now.Waiting != "nobody is there" || now.Status != InProgress {
 			t.Errorf("while nobody is there it says %+v", now.Now)
 		}
