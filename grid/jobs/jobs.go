@@ -106,6 +106,12 @@ type Service struct {
 	hurry chan struct{} // closed by Hurry
 	once  sync.Once     // of Hurry
 
+	counted struct {
+		mu     sync.Mutex
+		counts grid.JobCounts // guarded by mu
+		at     time.Time      // guarded by mu
+	}
+
 	mu   sync.Mutex
 	runs map[string]context.CancelCauseFunc // guarded by mu; by id, the jobs that run here
 }
@@ -126,8 +132,19 @@ func New(c Config) *Service {
 // Hurry ends the waits of clients, so that a server can stop.
 func (s *Service) Hurry() { s.once.Do(func() { close(s.hurry) }) }
 
-// Counts tells how many jobs are kept, by status.
-func (s *Service) Counts(ctx context.Context) (grid.JobCounts, error) { return s.store.counts(ctx) }
+// Counts tells how many jobs are kept, by status, as of the last second:
+// anybody may ask a worker, and counting takes long when there are many.
+func (s *Service) Counts(ctx context.Context) (counts grid.JobCounts, err error) {
+	s.counted.mu.Lock()
+	defer s.counted.mu.Unlock()
+	if c := &s.counted; !c.at.IsZero() && time.Since(c.at) < time.Second {
+		return c.counts, nil
+	}
+	if counts, err = s.store.counts(ctx); err == nil {
+		s.counted.counts, s.counted.at = counts, time.Now()
+	}
+	return counts, err
+}
 
 // hub tells who waits for a job that it has changed. The zero value is ready.
 type hub struct {

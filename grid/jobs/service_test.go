@@ -562,6 +562,39 @@ func TestPoison(t *testing.T) {
 	})
 }
 
+// The tallies that limits go by are what counting would give, whatever happens.
+func TestTallies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, answers, nil)
+		defer s.close()
+		check := func(when string, want int) {
+			t.Helper()
+			const tallied = `SELECT coalesce(sum(open), 0), coalesce(sum(bytes), 0), count(*) FROM job_tally`
+			const counted = `SELECT coalesce(sum(status <= 2), 0), coalesce(sum(bytes), 0), count(DISTINCT purse) FROM job`
+			var a, b [3]int
+			for query, out := range map[string]*[3]int{tallied: &a, counted: &b} {
+				if err := s.book.Reading().QueryRowContext(t.Context(), query).Scan(&out[0], &out[1], &out[2]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if a != b || a[0] != want {
+				t.Errorf("%s: tallied %v, counted %v; want %d open", when, a, b, want)
+			}
+		}
+		ids := []string{s.submit(ann, "m"), s.submit(ann, "m"), s.submit(ben, "m")}
+		check("submitted", 3)
+		s.do(ann, "DELETE", Path+"/"+ids[0], "")
+		check("cancelled", 2)
+		s.running(func() {
+			time.Sleep(time.Second)
+			check("done", 0)
+			time.Sleep(8 * 24 * time.Hour)
+		})
+		check("collected", 0)
+	})
+}
+
 func FuzzRequests(f *testing.F) {
 	f.Add("POST", "/v1/jobs", `{"model":"m","messages":[],"metadata":{"a":"b"}}`, "k")
 	f.Add("GET", "/v1/jobs?limit=3&after=x&status=done", "", "")

@@ -155,10 +155,9 @@ func (s store) sameBefore(ctx context.Context, tx *sql.Conn, j *Job, once []byte
 func (s store) withinQuota(ctx context.Context, tx *sql.Conn, j *Job, q Quota) error {
 	var all, own int
 	var held int64
-	err := tx.QueryRowContext(ctx, `SELECT
-		(SELECT count(*) FROM job WHERE side = ?1 AND status IN (1, 2)),
-		(SELECT count(*) FROM job WHERE side = ?1 AND purse = ?2 AND status IN (1, 2)),
-		(SELECT coalesce(sum(bytes), 0) FROM job WHERE side = ?1 AND purse = ?2)`, s.side, j.Purse).Scan(&all, &own, &held)
+	err := tx.QueryRowContext(ctx, `SELECT coalesce(sum(open), 0),
+		coalesce(sum(open) FILTER (WHERE purse = ?2), 0), coalesce(sum(bytes) FILTER (WHERE purse = ?2), 0)
+		FROM job_tally WHERE side = ?1`, s.side, j.Purse).Scan(&all, &own, &held)
 	switch {
 	case err != nil:
 		return err
@@ -420,7 +419,11 @@ func (s store) counts(ctx context.Context) (c grid.JobCounts, err error) {
 	return c, rows.Err()
 }
 
-// ahead counts the queued jobs that go before this one.
+// mostAhead bounds how far ahead counts.
+const mostAhead = 1000
+
+// ahead counts the queued jobs that go before this one, of each tier no more
+// than mostAhead.
 func (s store) ahead(ctx context.Context, j *Job, order []grid.Tier) (n int, err error) {
 	var tiers [3]int // the rank of each tier by its number
 	for rank, tier := range order {
@@ -431,10 +434,10 @@ func (s store) ahead(ctx context.Context, j *Job, order []grid.Tier) (n int, err
 		var count int
 		switch {
 		case rank < tiers[own]:
-			err = s.db.Reading().QueryRowContext(ctx, "SELECT count(*) FROM job WHERE side = ? AND status = 1 AND tier = ?", s.side, tier).Scan(&count)
+			err = s.db.Reading().QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM job WHERE side = ? AND status = 1 AND tier = ? LIMIT ?)", s.side, tier, mostAhead).Scan(&count)
 		case tier == own:
-			err = s.db.Reading().QueryRowContext(ctx, `SELECT count(*) FROM job JOIN (SELECT turn AS mine FROM job WHERE seq = ?3)
-				WHERE side = ?1 AND status = 1 AND tier = ?2 AND (turn < mine OR turn = mine AND seq < ?3)`, s.side, tier, j.Seq).Scan(&count)
+			err = s.db.Reading().QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM job JOIN (SELECT turn AS mine FROM job WHERE seq = ?3)
+				WHERE side = ?1 AND status = 1 AND tier = ?2 AND (turn < mine OR turn = mine AND seq < ?3) LIMIT ?4)`, s.side, tier, j.Seq, mostAhead).Scan(&count)
 		}
 		if err != nil {
 			return 0, err

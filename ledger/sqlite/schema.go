@@ -145,6 +145,31 @@ CREATE TABLE learned_peers (
 	PRIMARY KEY (source, pubkey)
 ) STRICT, WITHOUT ROWID;
 `},
+	{"tallies of jobs", `
+-- What the jobs of one purse come to, kept by triggers, so that a limit is
+-- looked up and not counted.
+CREATE TABLE job_tally (
+	side  INTEGER NOT NULL,
+	purse TEXT NOT NULL,
+	open  INTEGER NOT NULL, -- jobs that have not ended
+	bytes INTEGER NOT NULL, -- of all that are kept
+	PRIMARY KEY (side, purse)
+) STRICT;
+INSERT INTO job_tally SELECT side, purse, sum(status <= 2), sum(bytes) FROM job GROUP BY side, purse;
+
+CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
+	INSERT INTO job_tally (side, purse, open, bytes) VALUES (new.side, new.purse, new.status <= 2, new.bytes)
+		ON CONFLICT DO UPDATE SET open = open + excluded.open, bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER job_changed AFTER UPDATE OF status, bytes ON job WHEN (new.status <= 2) <> (old.status <= 2) OR new.bytes <> old.bytes BEGIN
+	UPDATE job_tally SET open = open + (new.status <= 2) - (old.status <= 2), bytes = bytes + new.bytes - old.bytes
+		WHERE side = new.side AND purse = new.purse;
+END;
+CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN
+	UPDATE job_tally SET open = open - (old.status <= 2), bytes = bytes - old.bytes WHERE side = old.side AND purse = old.purse;
+	DELETE FROM job_tally WHERE side = old.side AND purse = old.purse AND open = 0 AND bytes = 0;
+END;
+`},
 }
 
 // A querier is a database, a connection or a transaction.
