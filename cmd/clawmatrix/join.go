@@ -92,7 +92,7 @@ func (c *joinCommand) own(a *app) (*config.Config, error) {
 func (c *joinCommand) join(ctx context.Context, a *app, v invitation.Invitation, id key.Identity) (invite.Welcome, string, error) {
 	visit := mesh.Visit{Pair: id.Pair, Host: v.Inviter}
 	for _, address := range v.Addresses {
-		visit.URLs = append(visit.URLs, "wss://"+address+link.Path)
+		visit.URLs = append(visit.URLs, urlOf(address))
 	}
 	host, err := mesh.NewVisitor(visit)
 	if err != nil {
@@ -119,12 +119,25 @@ type arrival struct {
 	words string
 }
 
+// urls are the inviter's addresses, the one that led to it first.
+func (g *arrival) urls(v invitation.Invitation) []string {
+	list := []string{g.url}
+	for _, address := range v.Addresses {
+		if url := urlOf(address); url != g.url {
+			list = append(list, url)
+		}
+	}
+	return list
+}
+
+func urlOf(address string) string { return "wss://" + address + link.Path }
+
 // settle writes down where this machine belongs now.
 func (c *joinCommand) settle(ctx context.Context, a *app, v invitation.Invitation, own *config.Config, got arrival) error {
 	pin := trust.Pin{Name: got.Node, Key: v.Inviter, How: trust.ByInvitation, Since: time.Now().UTC().Truncate(time.Second)}
 	switch {
 	case v.Guest:
-		if err := a.writeGuest(ctx, stay{Node: got.Node, Host: v.Inviter, URL: got.url, Credential: got.Credential, Models: got.Models, Expires: got.Expires, ProxyPort: c.ProxyPort}); err != nil {
+		if err := a.writeGuest(ctx, stay{Node: got.Node, Host: v.Inviter, URLs: got.urls(v), Credential: got.Credential, Models: got.Models, Expires: got.Expires, ProxyPort: c.ProxyPort}); err != nil {
 			return err
 		}
 	case own == nil:

@@ -25,7 +25,7 @@ import (
 type stay struct {
 	Node       string    `json:"node"`
 	Host       key.ID    `json:"host"`
-	URL        string    `json:"url"`
+	URLs       []string  `json:"urls"` // of the host, the one that led to it first
 	Credential string    `json:"credential"`
 	Models     []string  `json:"models,omitempty"`
 	Expires    time.Time `json:"expires"`
@@ -67,7 +67,7 @@ func (a *app) beGuest(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	host, err := mesh.NewVisitor(mesh.Visit{Pair: id.Pair, Host: s.Host, URLs: []string{s.URL}})
+	host, err := mesh.NewVisitor(mesh.Visit{Pair: id.Pair, Host: s.Host, URLs: s.URLs})
 	if err != nil {
 		return err
 	}

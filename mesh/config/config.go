@@ -47,9 +47,9 @@ type Config struct {
 	Models     []Model     `json:"models,omitempty"`
 	Tags       []string    `json:"tags,omitempty"`
 	ProxyPort  int         `json:"proxyPort,omitempty"`
-	ToolProxy  tool.Config `json:"toolProxy,omitempty"`
+	ToolProxy  tool.Config `json:"toolProxy"`
 	APIPort    int         `json:"apiPort,omitempty"` // on loopback, for programs that call tools; 0 for none
-	Gateway    Gateway     `json:"gateway,omitempty"`
+	Gateway    Gateway     `json:"gateway"`
 }
 
 // Secrets are the secrets of the mesh, the newest first. The file has one text
