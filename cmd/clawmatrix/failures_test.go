@@ -191,7 +191,7 @@ func TestGhostIsReplacedAtOnce(t *testing.T) {
 	go func() { ended <- ghost.cmd.Wait() }()
 	select {
 	case err := <-ended:
-		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(ghost.logged(), "another process with this node's key began later") {
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != superseded || !strings.Contains(ghost.logged(), "another process with this node's key began later") {
 			t.Errorf("the ghost ended with %v and says\n%s", err, ghost.logged())
 		}
 	case <-time.After(patienceInTests):

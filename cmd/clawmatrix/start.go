@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"lobstah/internal/cli"
+	"lobstah/mesh"
 )
 
 type startCommand struct {
@@ -22,7 +23,8 @@ type startCommand struct {
 // Help is printed by --help.
 func (startCommand) Help() string {
 	return `Runs in the foreground until Ctrl-C, SIGTERM or clawmatrix stop, keeps links to
-the peers of the configuration, and dials again what is lost.
+the peers of the configuration, and dials again what is lost. Exit code 3 means
+that another process with this node's key began later: do not restart this one.
 
 A configuration of the original works as it is:
   clawmatrix start --config cloud-01.json`
@@ -52,9 +54,18 @@ func (c *startCommand) Run(ctx context.Context, a *app) (err error) {
 	if cli.Terminal(a.Err) {
 		a.note("")
 	}
+	if errors.Is(err, mesh.ErrSuperseded) {
+		a.Report(err)
+		return cli.Exit(superseded)
+	}
 	a.note("Leaving the mesh.")
 	return err
 }
+
+// superseded is the exit code of a node whose key another process has: whoever
+// restarts what fails must not restart that, or the two would replace each other
+// for ever.
+const superseded = 3
 
 func (c *startCommand) logger(a *app) *slog.Logger {
 	var level slog.Level
