@@ -263,12 +263,16 @@ func (p *process) sayAnnouncing(s announceSettings, at workerAddress, open bool)
 	if where == "" {
 		where = "its address in the network"
 	}
-	p.say("  announces: %s, as %q, to %s", where, s.Label, strings.Join(names, ", "))
+	form := "  announces: %s, as %q, to %s"
+	if p.lock.Holder().What == upName {
+		form = "announces %s, as %q, to %s"
+	}
+	p.say(form, where, s.Label, strings.Join(names, ", "))
 	if loopbackHost(at.Host) {
 		p.warn("the worker listens on %s only. Others reach it when something forwards %s here; else start it with %s 0.0.0.0", at.Host, where, p.hostFlag())
 	}
 	if !open {
-		p.note("Whoever reads the announcement can find the worker; it answers allowed keys only (lobstah allow, lobstah invite). --open serves strangers, too.")
+		p.note("Whoever reads the announcement can find the worker, which answers allowed keys only\n(lobstah allow, lobstah invite). --open serves strangers, too.")
 	}
 }
 

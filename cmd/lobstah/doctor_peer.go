@@ -281,7 +281,11 @@ func (v *visit) refused(status int, e *openai.Error) {
 	case status == http.StatusForbidden && e.Code == "model_not_allowed":
 		v.ok("allowed", "it answers this machine, as a guest")
 	case status == http.StatusForbidden:
-		v.fail("allowed", "it does not serve this machine: "+e.Message, "its owner types: lobstah allow "+own+"\nor invites this machine: lobstah invite")
+		grade := checkFail
+		if !v.peer.Origin.Trusted() {
+			grade = checkNote // most strangers serve their friends only
+		}
+		v.add(grade, "allowed", "it does not serve this machine: "+e.Message, "its owner types: lobstah allow "+own+"\nor invites this machine: lobstah invite")
 	case status == http.StatusUnauthorized && e.Code == "stale_signature":
 		v.fail("clock", e.Message, "set the clock of the machine that is wrong (timedatectl set-ntp true)")
 	case status == http.StatusUnauthorized:

@@ -73,10 +73,10 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	b.worker(c.Worker, c.Serving)
 	b.router(c.Router, address)
+	p.sayAnnouncing(c.Announce, c.Worker, c.Serving.Open)
 	model := b.check(ctx, address, c.NoCheck)
 	if ctx.Err() == nil {
 		b.next(address, model)
-		p.sayAnnouncing(c.Announce, c.Worker, c.Serving.Open)
 		p.sayHowToAdd(c.Worker.Host)
 		p.sayMesh()
 		b.addMachine()

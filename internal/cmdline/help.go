@@ -49,7 +49,10 @@ func usage(node *kong.Node) string {
 
 // printCommands lists a node's commands under the headings of their groups.
 func printCommands(w io.Writer, node *kong.Node) {
-	last := ""
+	last, width := "", 12
+	for _, n := range node.Children {
+		width = max(width, len(n.Name)+1)
+	}
 	for _, n := range node.Children {
 		if n.Hidden {
 			continue
@@ -62,7 +65,7 @@ func printCommands(w io.Writer, node *kong.Node) {
 			fmt.Fprintf(w, "\n%s:\n", heading)
 			last = heading
 		}
-		fmt.Fprintf(w, "  %-12s%s\n", n.Name, n.Help)
+		fmt.Fprintf(w, "  %-*s%s\n", width, n.Name, n.Help)
 	}
 }
 
