@@ -20,18 +20,20 @@ import (
 // A report is what a running process says of itself.
 type report struct {
 	home.Holder
-	Version  string         `json:"version"`
-	Pubkey   key.ID         `json:"pubkey"`
-	Draining bool           `json:"draining"`
-	Stats    *router.Stats  `json:"routerStats,omitempty"`
-	Peers    []peerReport   `json:"peers,omitempty"` // as the router sees them
-	Worker   *grid.Capacity `json:"workerCapacity,omitempty"`
-	Engines  []string       `json:"engines,omitempty"`
-	Allowed  int            `json:"allowed"`
-	Boards   []placeReport  `json:"announced,omitempty"`  // where the worker announces itself
-	Sources  []placeReport  `json:"discovered,omitempty"` // where the router learns of peers
-	Batches  []batch.Batch  `json:"batches,omitempty"`    // that have not ended
-	Problems []string       `json:"problems,omitempty"`
+	Version  string          `json:"version"`
+	Pubkey   key.ID          `json:"pubkey"`
+	Draining bool            `json:"draining"`
+	Stats    *router.Stats   `json:"routerStats,omitempty"`
+	Peers    []peerReport    `json:"peers,omitempty"` // as the router sees them
+	Worker   *grid.Capacity  `json:"workerCapacity,omitempty"`
+	Engines  []string        `json:"engines,omitempty"`
+	Allowed  int             `json:"allowed"`
+	Boards   []placeReport   `json:"announced,omitempty"`  // where the worker announces itself
+	Sources  []placeReport   `json:"discovered,omitempty"` // where the router learns of peers
+	Batches  []batch.Batch   `json:"batches,omitempty"`    // that have not ended
+	Jobs     *grid.JobCounts `json:"jobs,omitempty"`       // that the router has
+	Lent     *grid.JobCounts `json:"jobsForOthers,omitempty"`
+	Problems []string        `json:"problems,omitempty"`
 }
 
 // peerReport is an entry of the router's GET /peers.
@@ -127,6 +129,7 @@ func (p *process) report(ctx context.Context) report {
 		r.Sources = p.sourceReports()
 		r.Batches = p.runningBatches()
 	}
+	r.Jobs, r.Lent = p.jobReports(ctx)
 	r.Boards = p.boardReports()
 	if worker != nil {
 		p.ask(ctx, worker, "/capacity", &r.Worker)

@@ -40,3 +40,23 @@ func withJobs(s *jobs.Service, pages map[string]http.Handler) map[string]http.Ha
 	maps.Copy(all, pages)
 	return all
 }
+
+// jobReports counts the jobs of the router and of the worker, nil without one.
+func (p *process) jobReports(ctx context.Context) (ours, lent *grid.JobCounts) {
+	p.mu.Lock()
+	services := [2]*jobs.Service{p.ours, p.lent}
+	p.mu.Unlock()
+	var counts [2]*grid.JobCounts
+	for i, s := range services {
+		if s == nil {
+			continue
+		}
+		c, err := s.Counts(ctx)
+		if err != nil {
+			p.log.Error("cannot count jobs", "err", err)
+			continue
+		}
+		counts[i] = &c
+	}
+	return counts[0], counts[1]
+}

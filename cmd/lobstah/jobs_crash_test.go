@@ -304,6 +304,14 @@ func TestJobsSurviveKills(t *testing.T) {
 			g.release()
 			return ids
 		}},
+		{"worker by a stop that does not wait for what runs", func(t *testing.T, g *gate, worker, router *machine) []string {
+			ids := runOneQueueOne(t, g, worker, router)
+			worker.command("stop")
+			worker.kill() // which has ended by itself
+			worker.start()
+			g.release()
+			return ids
+		}},
 		{"router before anybody has the job", func(t *testing.T, g *gate, worker, router *machine) []string {
 			worker.kill()
 			ids := []string{router.submit(1), router.submit(2)}
@@ -344,7 +352,7 @@ func TestJobsSurviveKills(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t)
-			worker, router := newPair(t, "--engine", g.URL)
+			worker, router := newPair(t, "--engine", g.URL, "--drain-timeout", "100ms")
 			ids := test.act(t, g, worker, router)
 			for i, id := range ids {
 				router.await("the job is done", func() bool { return router.job(id).Status == "done" })

@@ -71,6 +71,7 @@ type process struct {
 	asked        *peerList             // guarded by mu; the router's peers, nil without one
 	workerServer *http.Server          // guarded by mu; nil without a worker
 	serving      http.Handler          // guarded by mu; the worker and its jobs, nil without
+	ours, lent   *jobs.Service         // guarded by mu; the router's jobs and the worker's, nil without
 	learner      *discover.Learner     // guarded by mu; of strangers for the router, nil without one
 	blockPrivate bool                  // guarded by mu; what learner may not bring
 	neighbours   *lan.Board            // guarded by mu; nil while the local network is not told of the worker
@@ -187,7 +188,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 	server.RegisterOnShutdown(kept.Hurry)
 	p.serveOnMesh(p.behindDoor(handler))
 	p.mu.Lock()
-	p.worker, p.engines, p.at, p.toAll, p.workerServer, p.serving = w, found, l.Addr(), s.Open, server, handler
+	p.worker, p.engines, p.at, p.toAll, p.workerServer, p.serving, p.lent = w, found, l.Addr(), s.Open, server, handler, kept
 	p.mu.Unlock()
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Worker = base })
@@ -227,7 +228,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	}
 	ours.Backend = r
 	p.mu.Lock()
-	p.router, p.asked, p.batches = r, source, batches
+	p.router, p.asked, p.batches, p.ours = r, source, batches, ours
 	p.mu.Unlock()
 	p.task(func() { batches.run(p.background, r) })
 	p.tasks.Go(func() {

@@ -233,7 +233,7 @@ func (p *process) endWorker() error {
 	p.sharing.end = nil
 	p.mu.Lock()
 	worker, server := p.worker, p.workerServer
-	p.worker, p.engines, p.at, p.workerServer, p.serving = nil, nil, nil, nil, nil
+	p.worker, p.engines, p.at, p.workerServer, p.serving, p.lent = nil, nil, nil, nil, nil, nil
 	p.mu.Unlock()
 	p.ownWorker("")
 	p.retire(server, func(ctx context.Context) error {

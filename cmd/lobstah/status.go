@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/internal/cli"
 )
 
@@ -78,6 +79,14 @@ func (a *app) printStatus(r report) error {
 	if s := r.Stats; s != nil {
 		facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
 		facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
+	}
+	for _, j := range []struct {
+		name   string
+		counts *grid.JobCounts
+	}{{"jobs", r.Jobs}, {"for others", r.Lent}} {
+		if c := j.counts; c != nil && *c != (grid.JobCounts{}) {
+			facts.Row(j.name, fmt.Sprintf("%s waiting, %d running; kept: %d done, %d failed", cli.Plural(c.Queued, "job"), c.Running, c.Done, c.Error))
+		}
 	}
 	for _, b := range r.Batches {
 		n := b.RequestCounts
