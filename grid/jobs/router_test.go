@@ -2,17 +2,20 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"lobstah/grid"
 	"lobstah/grid/jobs"
 	"lobstah/grid/router"
+	"lobstah/key"
 	"lobstah/ledger"
 	"lobstah/ledger/sqlite"
 	"lobstah/receipt"
@@ -35,7 +38,7 @@ func (p peers) List() []grid.Peer { return p }
 
 // newRouterStand puts a router with its jobs before a worker; url is then the
 // router's.
-func newRouterStand(t *testing.T) (*stand, routerBook) {
+func newRouterStand(t *testing.T, way func(http.RoundTripper) http.RoundTripper) (*stand, routerBook) {
 	t.Helper()
 	s := newStand(t, nil)
 	l, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"), routerPair)
@@ -47,7 +50,7 @@ func newRouterStand(t *testing.T) (*stand, routerBook) {
 	transport := &http.Transport{}
 	rt, err := router.New(router.Config{
 		Identity: routerPair, Peers: peers{{ID: workerPair.ID(), URL: s.url}}, Ledger: b,
-		RoundTripper: func(grid.Peer) http.RoundTripper { return transport },
+		RoundTripper: func(grid.Peer) http.RoundTripper { return way(transport) },
 		Extra:        map[string]http.Handler{jobs.Path: kept, jobs.Path + "/": kept},
 	})
 	if err != nil {
@@ -75,7 +78,7 @@ func newRouterStand(t *testing.T) (*stand, routerBook) {
 // What the original's clients sent to its router, against ours.
 func TestOriginalsJobsThroughARouter(t *testing.T) {
 	t.Parallel()
-	s, b := newRouterStand(t)
+	s, b := newRouterStand(t, func(way http.RoundTripper) http.RoundTripper { return way })
 	const recordedSlow, recordedQueued = "104bcd2b-e2ea-44ba-a10b-e9fd69b0925d", "93388cb7-3707-4b6d-8fa7-3aaf196ab1e1"
 	var running, queued grid.Job
 	if status := s.replay("router_job_submit", "", "", &running); status != 202 || running.Status != "queued" {
@@ -120,5 +123,45 @@ func TestOriginalsJobsThroughARouter(t *testing.T) {
 	entries, err := b.Ledger.Recent(t.Context(), 10)
 	if err != nil || len(entries) != 1 || !slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.Signed.RequestPath == jobs.Path && e.Signed.Countersigned() == nil }) {
 		t.Errorf("the router's ledger: %d entries, %v", len(entries), err)
+	}
+}
+
+// deaf is a way to a peer on which the first answers to submissions are lost.
+type deaf struct {
+	http.RoundTripper
+	lost atomic.Int32
+}
+
+func (d *deaf) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := d.RoundTripper.RoundTrip(r)
+	if err != nil || r.Method != http.MethodPost || d.lost.Add(-1) < 0 {
+		return response, err
+	}
+	response.Body.Close()
+	return nil, errors.New("the line went dead")
+}
+
+// A peer that has a job although its answer was lost is asked again, not
+// another one, and knows the job again: it runs once and is billed once.
+func TestLostAnswerOfASubmission(t *testing.T) {
+	t.Parallel()
+	line := &deaf{}
+	line.lost.Store(1)
+	s, b := newRouterStand(t, func(way http.RoundTripper) http.RoundTripper {
+		line.RoundTripper = way
+		return line
+	})
+	var record grid.Job
+	if status := s.ask(key.Pair{}, "POST", "/v1/jobs", quick, &record); status != 202 {
+		t.Fatal(status)
+	}
+	if record = s.ended(key.Pair{}, record.ID); record.Status != "done" {
+		t.Errorf("%+v", record.Error)
+	}
+	calls, _ := s.engine.count()
+	lent, err := s.book.Balances(t.Context())
+	owed, err2 := b.Ledger.Balances(t.Context())
+	if calls != 1 || err != nil || err2 != nil || lent.Receipts != 1 || owed.Receipts != 1 {
+		t.Errorf("ran %d times; %d receipts at the worker, %d at the router", calls, lent.Receipts, owed.Receipts)
 	}
 }

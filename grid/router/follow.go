@@ -108,7 +108,11 @@ func (f *follower) step(ctx context.Context) error {
 	p.placed.Add(1)
 	defer p.placed.Add(-1)
 	if f.place.Remote == "" {
-		if err := f.submit(ctx, p); err != nil {
+		err := f.submit(ctx, p)
+		for pause := firstLook; isLater(err) && pause < seldomLook && rest(ctx, pause); pause *= 4 {
+			err = f.submit(ctx, p) // it may have been a moment's trouble
+		}
+		if err != nil {
 			return f.interrupted(ctx, err)
 		}
 	}
@@ -219,6 +223,12 @@ func later(after time.Duration, format string, args ...any) error {
 	}}
 }
 
+// isLater reports whether the same peer is to be asked again.
+func isLater(err error) bool {
+	end, ok := errors.AsType[*ending](err)
+	return ok && end.again
+}
+
 // submit sends the job. That it may have arrived is noted before.
 func (f *follower) submit(ctx context.Context, p *peer) error {
 	maybe := len(f.place.Proofs) > 0 // an earlier submission may have arrived
@@ -302,7 +312,7 @@ func (f *follower) follow(ctx context.Context, p *peer) error {
 			seen = before
 		}
 		record, err := f.look(ctx, p, fmt.Sprintf("wait=%d&seen=%s", int(jobWait.Seconds()), seen))
-		if end, ok := errors.AsType[*ending](err); ok && end.again && silent < fewTimes {
+		if isLater(err) && silent < fewTimes {
 			silent++
 			if !rest(ctx, pause) {
 				return context.Cause(ctx)

@@ -193,8 +193,8 @@ func TestPlacing(t *testing.T) {
 		{"it broke down", saying(500, `{"error":{"message":"ouch"}}`), "", true, false, "", 1},
 		{"it accepts without an id", saying(202, `{}`), "", true, false, "", 1},
 		{"the request is wrong", saying(400, `{"error":{"type":"invalid_request_error","message":"bad"}}`), "", false, false, "invalid_request_error", 1},
-		{"the connection broke", broken, "", false, true, "peer_unreachable", 2}, // net/http repeats it once by itself
-		{"a proxy answers", saying(502, `<html>`), "", false, true, "peer_unreachable", 1},
+		{"the connection broke", broken, "", false, true, "peer_unreachable", 5}, // net/http repeats the first once by itself
+		{"a proxy answers", saying(502, `<html>`), "", false, true, "peer_unreachable", 4},
 		{"its engine failed", nil, `{"status":"error","error":{"type":"engine_error","message":"ollama 500: x"}}`, true, false, "", 1},
 		{"its owner cancelled it", nil, `{"status":"error","error":{"type":"cancelled"}}`, true, false, "", 1},
 		{"its engine refuses the request", nil, `{"status":"error","error":{"type":"engine_error","message":"too long","status":400}}`, false, false, "engine_error", 1},

@@ -5,11 +5,12 @@
 // Start from [New] with a [Config]; run [Router.Run] beside the server and call
 // [Router.Drain] to stop. The life of a request is read from top to bottom in
 // [Router.ServeHTTP] and then exchange.go: guard (guard.go), read, pick
-// (pick.go, affinity.go, score.go), forward (attempt.go, judge.go), pass the
+// (pick.go, tier.go, affinity.go, score.go), forward (attempt.go, judge.go), pass the
 // answer on (whole.go, stream.go, client.go) or say why there is none
 // (verdict.go), settle (settle.go). In the background go the polls of each
 // peer's capacity (poll.go, pending.go) and what they learn (roster.go,
-// health.go, clock.go).
+// health.go, clock.go). Jobs, which are answered later, are accepted in order.go
+// and seen through at a peer in follow.go; grid/jobs keeps them.
 //
 // It may import grid, key, receipt and openai; cmd composes it with a source of
 // peers, a ledger and a round tripper, each behind an interface that stands

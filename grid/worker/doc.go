@@ -8,6 +8,10 @@
 // (admission.go), read (body.go), verify, queue (queue.go, ring.go), run
 // (run.go, stream.go), sign and record (receipts.go, book.go), send (reply.go).
 //
+// Jobs, which are answered later, go by the same rules: order.go accepts and
+// fulfils what grid/jobs keeps. The queue serves tiers one after the other, what
+// the worker is meant for first (queue.go).
+//
 // It may import grid, grid/engine, key, receipt and openai; cmd/ composes it.
 // Requests are hostile, and so is what the engine answers: both are capped
 // before they are parsed, and nothing of either is believed before it was
