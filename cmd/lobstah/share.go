@@ -83,7 +83,8 @@ type shareReport struct {
 	Sharing   bool     `json:"sharing"`
 	Addresses []string `json:"addresses,omitempty"` // where others reach it
 	Models    []string `json:"models,omitempty"`
-	Allowed   int      `json:"allowed"` // keys beside this machine's own
+	OnlyDemo  bool     `json:"onlyDemo,omitempty"` // there is no engine with a model yet
+	Allowed   int      `json:"allowed"`            // keys beside this machine's own
 	Finishing int      `json:"finishing,omitempty"`
 }
 
@@ -117,6 +118,9 @@ func (a *app) printShare(r shareReport) {
 	a.say("sharing   %s", strings.Join(r.Models, ", "))
 	a.say("at        %s", strings.Join(r.Addresses, ", "))
 	a.say("with      %s", cli.Plural(r.Allowed, "allowed key"))
+	if r.OnlyDemo {
+		a.note("The demo model answers nothing; an engine is taken in as soon as it has a model. lobstah up names some.")
+	}
 	if r.Allowed == 0 {
 		a.note("Let a machine in: lobstah invite")
 	}
@@ -284,6 +288,7 @@ func (p *process) shareReport(ctx context.Context) shareReport {
 	var capacity grid.Capacity
 	p.ask(ctx, worker, "/capacity", &capacity)
 	r.Models = capacity.Models
+	r.OnlyDemo = len(r.Models) > 0 && !slices.ContainsFunc(capacity.ModelFacts, func(m grid.Model) bool { return !m.Demo })
 	return r
 }
 

@@ -129,7 +129,7 @@ describe("OpenClaw with our plugins", () => {
 
   step("lends and stops lending when its owner says so in the chat", async () => {
     assert.match(await chat("/lobstah share"), /^not sharing/);
-    assert.match(await chat("/lobstah share on"), /^sharing lobstah-demo at .*\d allowed$/);
+    assert.match(await chat("/lobstah share on"), /^sharing lobstah-demo \(.*\) at .*\d allowed$/);
     assert.equal(JSON.parse(await owner.lobstah("share", "--json")).sharing, true);
     assert.match(await chat("/lobstah share off"), /^not sharing/);
     assert.equal(JSON.parse(await owner.lobstah("share", "--json")).sharing, false);

@@ -110,10 +110,11 @@ function renderReceipts(status: Status): string[] {
   })];
 }
 
-export type Share = { sharing: boolean; addresses?: string[]; models?: string[]; allowed: number; finishing?: number };
+export type Share = { sharing: boolean; addresses?: string[]; models?: string[]; onlyDemo?: boolean; allowed: number; finishing?: number };
 
 export function renderShare(share: Share): string {
   if (!share.sharing) return `not sharing${share.finishing ? `; ${share.finishing} answers are still finished` : ""}`;
   const who = share.allowed === 0 ? "nobody is allowed yet: lobstah invite" : `${share.allowed} allowed`;
-  return `sharing ${(share.models ?? []).join(", ")} at ${(share.addresses ?? []).join(", ")}, ${who}`;
+  const what = (share.models ?? []).join(", ") + (share.onlyDemo ? " (which answers nothing; run an engine such as Ollama)" : "");
+  return `sharing ${what} at ${(share.addresses ?? []).join(", ")}, ${who}`;
 }

@@ -34,7 +34,7 @@ describe("what is typed", () => {
     const { control: c, baseUrl } = control();
     t.after(() => c.stop());
     const on = await c.do(["share", "on"]);
-    assert.match(on.text, /^sharing lobstah-demo at .+, nobody is allowed yet: lobstah invite$/);
+    assert.match(on.text, /^sharing lobstah-demo \(which answers nothing; run an engine such as Ollama\) at .+, nobody is allowed yet: lobstah invite$/);
     assert.equal((on.json as Share).sharing, true);
     assert.ok((await fetch(`${baseUrl}/models`)).ok);
     assert.match((await c.do(["status"])).text, /^lobstah up runs, router http:.*\npeers\n {2}this machine {2}ready {2}lobstah-demo$/m);
