@@ -61,7 +61,7 @@ export class Running {
   }
 
   /** Waits until look finds something. */
-  async until<T>(what: string, look: () => Promise<T | undefined> | T | undefined, patience = 300_000): Promise<T> {
+  async until<T>(what: string, look: () => Promise<T | undefined> | T | undefined, patience = 600_000): Promise<T> {
     for (const end = Date.now() + patience; ; await pause(100)) {
       const found = await look();
       if (found !== undefined) return found;

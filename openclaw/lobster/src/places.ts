@@ -26,10 +26,11 @@ function checked(program: string): string {
 /** The lobster on PATH. A program in `avoid`, a folder in which a model can write, does not count. */
 export async function findOnPath(avoid: string | undefined): Promise<string> {
   const name = process.platform === "win32" ? "lobster.exe" : "lobster";
+  const forbidden = avoid === undefined ? undefined : await fs.realpath(avoid);
   for (const dir of (process.env.PATH ?? "").split(path.delimiter)) {
-    if (!path.isAbsolute(dir) || (avoid !== undefined && isInside(dir, avoid))) continue;
     const program = path.join(dir, name);
-    if (await isExecutable(program)) return program;
+    if (!path.isAbsolute(dir) || !(await isExecutable(program))) continue;
+    if (forbidden === undefined || !isInside(await fs.realpath(program), forbidden)) return program;
   }
   throw new Error(
     "lobster is not installed: no such program is on the gateway's PATH. " +

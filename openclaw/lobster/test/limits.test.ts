@@ -43,8 +43,10 @@ describe("the program", () => {
   it("comes from PATH when the config names none, but not from the workspace or a relative folder", async (t) => {
     const workspace = folder(t);
     fs.writeFileSync(path.join(workspace, "lobster"), `#!/bin/sh\nexit 9\n`, { mode: 0o755 });
+    const linked = folder(t);
+    fs.symlinkSync(path.join(workspace, "lobster"), path.join(linked, "lobster"));
     const good = fake(t, echo);
-    setting(t, "PATH", [".", "", workspace, path.dirname(good)].join(path.delimiter));
+    setting(t, "PATH", [".", "", workspace, linked, path.dirname(good)].join(path.delimiter));
     assert.equal((await call(host(), {}, { workspaceDir: workspace })).cwd, workspace);
   });
 
