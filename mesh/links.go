@@ -109,6 +109,15 @@ func hopeless(err error) bool {
 		errors.Is(err, key.ErrNotPinned) || ok && (closed.Code == link.CodeProtocol || closed.Code == link.CodeRevoked)
 }
 
+// take keeps a link that was accepted. The request that brought it ends, and frees
+// what the server held for it.
+func (n *Node) take(ctx context.Context, l *link.Link) {
+	keep := func() { n.keep(ctx, l, "") }
+	if !n.spawn(keep) { // the node stops: the link is told
+		keep()
+	}
+}
+
 // keep makes a link part of the mesh until it ends, and tells why it did.
 func (n *Node) keep(ctx context.Context, l *link.Link, name string) error {
 	peer := &neighbour{l, name}

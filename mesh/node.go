@@ -163,7 +163,7 @@ func (n *Node) build() (err error) {
 	n.sessions = newSessions(n)
 	n.acceptor = &link.Acceptor{
 		Context: n.ctx, Identity: n.linkIdentity, Admit: n.admit, Heartbeat: n.cfg.Beat, Log: n.cfg.Log,
-		Serve: func(ctx context.Context, l *link.Link) { n.keep(ctx, l, "") },
+		Serve: n.take,
 	}
 	if n.cfg.Guests {
 		n.guests = newListener(n)

@@ -19,8 +19,8 @@ import (
 const Path = "/mesh"
 
 // Acceptor is the [http.Handler] that accepts links. Admit refuses keys before
-// they may prove anything; Serve owns each link, must call its Run, and returns
-// when that has. Context ends handshakes and is handed to Serve.
+// they may prove anything; Serve owns each link and must call its Run, at once or in
+// a goroutine of its own. Context ends handshakes and is handed to Serve.
 type Acceptor struct {
 	Context   context.Context
 	Identity  func() Identity // asked for each link, since secrets rotate

@@ -40,7 +40,7 @@ func readFrame(r io.Reader, buf []byte) (kind byte, body, bigger []byte, err err
 }
 
 func (l *Link) readControl(receive func([]byte) error) error {
-	r := bufio.NewReader(l.control)
+	r := bufio.NewReaderSize(l.control, 512) // for many idle links
 	var buf []byte
 	for {
 		kind, body, bigger, err := readFrame(r, buf)

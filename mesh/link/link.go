@@ -43,7 +43,7 @@ const (
 const (
 	MaxMessage = 64 << 10
 	MaxStreams = 256 // that one side opened and that are still open
-	sendQueue  = 256 // messages
+	sendQueue  = 64  // messages
 	closeTime  = time.Second
 )
 
@@ -186,7 +186,7 @@ func (l *Link) Open(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a stream to %s: %w", l.Peer.Short(), err)
 	}
-	return stream{s}, nil
+	return stream{s, pieceBytes}, nil
 }
 
 // Accept waits for a stream that the other node opens. When it has MaxStreams of
@@ -211,7 +211,7 @@ func (l *Link) Accept(ctx context.Context) (net.Conn, error) {
 		<-l.streams
 		return nil, fmt.Errorf("accept a stream of %s: %w", l.Peer.Short(), err)
 	}
-	return &accepted{stream: stream{s}, release: func() { <-l.streams }}, nil
+	return &accepted{stream: stream{s, pieceBytes}, release: func() { <-l.streams }}, nil
 }
 
 // accepted gives its place back when it is closed.
@@ -267,13 +267,15 @@ func (l *Link) Run(ctx context.Context, receive func([]byte) error) error {
 // openControl opens the first stream of the link, which carries heartbeats and
 // messages.
 func (l *Link) openControl(ctx context.Context) (err error) {
-	if l.Dialled {
-		l.control, err = l.session.OpenStream()
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
-	l.control, err = l.session.AcceptStreamWithContext(ctx)
+	var control *yamux.Stream
+	if l.Dialled {
+		control, err = l.session.OpenStream()
+	} else {
+		control, err = l.session.AcceptStreamWithContext(ctx)
+	}
+	l.control = stream{control, noteBytes}
 	return err
 }
 

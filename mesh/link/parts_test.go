@@ -108,7 +108,7 @@ func TestWaitingWritesGoOutTogether(t *testing.T) {
 	running.Go(c.run)
 	for { // until the first write is under way
 		c.mu.Lock()
-		taken := len(c.queue) == 0
+		taken := c.queue == nil
 		c.mu.Unlock()
 		if taken {
 			break

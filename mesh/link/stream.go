@@ -119,17 +119,27 @@ func (a address) String() string  { return string(a) }
 const (
 	queueBytes = 68 << 10 // waits to be written, at most: four pieces with their headers; then writers wait
 	pieceBytes = 16 << 10 // of one stream before others have their turn
+	noteBytes  = 4 << 10  // of the control stream, which is seldom large
 )
 
 // coalescer turns many small writes into few large ones without a timer: while
-// one write is under way the next ones gather and go out together.
+// one write is under way the next ones gather and go out together. An idle one
+// holds no buffer.
 type coalescer struct {
 	io.ReadWriteCloser
 	wire   *wire // far below, which sends each batch at once
 	mu     sync.Mutex
 	change sync.Cond // queue or err changed
-	queue  []byte
-	err    error // why nothing can be written any more
+	queue  *[]byte   // of batches; nil while nothing waits
+	err    error     // why nothing can be written any more
+}
+
+// batches are buffers for what links write, of a little more than queueBytes at most.
+var batches = sync.Pool{New: func() any { return new([]byte) }}
+
+func putBatch(b *[]byte) {
+	*b = (*b)[:0]
+	batches.Put(b)
 }
 
 func newCoalescer(conn io.ReadWriteCloser, below *wire) *coalescer {
@@ -141,41 +151,51 @@ func newCoalescer(conn io.ReadWriteCloser, below *wire) *coalescer {
 func (c *coalescer) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.queue) > 0 && len(c.queue)+len(p) > queueBytes && c.err == nil {
+	for c.queue != nil && len(*c.queue)+len(p) > queueBytes && c.err == nil {
 		c.change.Wait()
 	}
 	if c.err != nil {
 		return 0, c.err
 	}
-	c.queue = append(c.queue, p...)
+	if c.queue == nil {
+		c.queue = batches.Get().(*[]byte)
+	}
+	*c.queue = append(*c.queue, p...)
 	c.change.Broadcast()
 	return len(p), nil
 }
 
 // run writes until the connection fails or is closed.
 func (c *coalescer) run() {
-	var spare []byte
 	for {
-		c.mu.Lock()
-		for len(c.queue) == 0 && c.err == nil {
-			c.change.Wait()
-		}
-		if c.err != nil {
-			c.mu.Unlock()
+		batch := c.next()
+		if batch == nil {
 			return
 		}
-		batch := c.queue
-		c.queue = spare[:0]
-		c.change.Broadcast()
-		c.mu.Unlock()
 		c.wire.hold()
-		_, err := c.ReadWriteCloser.Write(batch)
+		_, err := c.ReadWriteCloser.Write(*batch)
+		putBatch(batch)
 		if err := errors.Join(err, c.wire.release()); err != nil {
 			c.fail(err)
 			return
 		}
-		spare = batch
 	}
+}
+
+// next waits for something to write; nil means that nothing can be written any more.
+func (c *coalescer) next() *[]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.queue == nil && c.err == nil {
+		c.change.Wait()
+	}
+	if c.err != nil {
+		return nil
+	}
+	batch := c.queue
+	c.queue = nil
+	c.change.Broadcast()
+	return batch
 }
 
 func (c *coalescer) fail(err error) {
@@ -261,13 +281,17 @@ func (f *frames) check() error {
 }
 
 // stream is one multiplexed stream. It writes in pieces, so that bulk data takes
-// turns with everything else on the link.
-type stream struct{ net.Conn }
+// turns with everything else on the link. The multiplexer keeps a buffer as large
+// as the largest piece.
+type stream struct {
+	net.Conn
+	piece int
+}
 
 func (s stream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
 		var m int
-		m, err = s.Conn.Write(p[:min(len(p), pieceBytes)])
+		m, err = s.Conn.Write(p[:min(len(p), s.piece)])
 		n += m
 		p = p[m:]
 	}

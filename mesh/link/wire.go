@@ -33,8 +33,6 @@ type wire struct {
 	out  *[]byte // guarded by mu; nil unless something is held back
 }
 
-var outs = sync.Pool{New: func() any { return new([]byte) }}
-
 func (w *wire) Read(p []byte) (int, error) {
 	if len(w.unread) == 0 && (!w.much || len(p) >= gulpBytes || !w.proven.Load()) {
 		n, err := w.Conn.Read(p)
@@ -77,7 +75,7 @@ func (w *wire) Write(p []byte) (int, error) {
 		return w.Conn.Write(p)
 	}
 	if w.out == nil {
-		w.out = outs.Get().(*[]byte)
+		w.out = batches.Get().(*[]byte)
 	}
 	*w.out = append(*w.out, p...)
 	return len(p), nil
@@ -90,8 +88,7 @@ func (w *wire) release() (err error) {
 		return nil
 	}
 	_, err = w.Conn.Write(*w.out)
-	*w.out = (*w.out)[:0]
-	outs.Put(w.out)
+	putBatch(w.out)
 	w.out = nil
 	return err
 }
