@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -19,6 +21,7 @@ import (
 	"lobstah/grid/channel"
 	"lobstah/grid/tracker"
 	"lobstah/internal/cli"
+	"lobstah/internal/durable"
 )
 
 type trackerCommand struct {
@@ -77,6 +80,10 @@ func (c *trackerStartCommand) Run(ctx context.Context, a *app) error {
 		debug.SetMemoryLimit(tracker.MemoryLimit)
 	}
 	t := tracker.New(c.config(store, log))
+	file, keeps := store.(*tracker.File)
+	if keeps {
+		readPlots(t, where, log)
+	}
 	l, err := c.listen()
 	if err != nil {
 		return err
@@ -106,7 +113,13 @@ func (c *trackerStartCommand) Run(ctx context.Context, a *app) error {
 	})
 	c.sayHello(a, l, where)
 	level.Set(processSettings{LogLevel: c.LogLevel}.level())
-	err = c.keep(ctx, store, log, failed)
+	save := func() error {
+		if !keeps {
+			return nil
+		}
+		return errors.Join(file.Save(), durable.Write(plotsPath(where), 0o600, t.WritePlots))
+	}
+	err = keepSaved(ctx, save, log, failed)
 	stop()
 	leaving, cancel := context.WithTimeout(context.Background(), trackerLeaving)
 	defer cancel()
@@ -114,10 +127,23 @@ func (c *trackerStartCommand) Run(ctx context.Context, a *app) error {
 		err = errors.Join(err, server.Close())
 	}
 	tasks.Wait()
-	if file, ok := store.(*tracker.File); ok {
-		err = errors.Join(err, file.Save())
+	return errors.Join(err, save())
+}
+
+// plotsPath is where the plots of the last day are kept, beside the list.
+func plotsPath(snapshot string) string { return snapshot + ".plots" }
+
+// readPlots takes up the plots of the last day. Without them the tracker works
+// as well.
+func readPlots(t *tracker.Tracker, snapshot string, log *slog.Logger) {
+	f, err := os.Open(plotsPath(snapshot))
+	if err == nil {
+		defer f.Close()
+		err = t.ReadPlots(f)
 	}
-	return err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Warn("the plots of the last day begin anew", "file", plotsPath(snapshot), "error", err)
+	}
 }
 
 // openStore opens the snapshot, and says where it is.
@@ -193,8 +219,8 @@ func (c *trackerStartCommand) sayHello(a *app, l net.Listener, where string) {
 	a.say("Ctrl-C stops.")
 }
 
-// keep saves the list now and then until ctx ends or something failed.
-func (c *trackerStartCommand) keep(ctx context.Context, store tracker.Store, log *slog.Logger, failed <-chan error) error {
+// keepSaved saves the list now and then until ctx ends or something failed.
+func keepSaved(ctx context.Context, save func() error, log *slog.Logger, failed <-chan error) error {
 	saves := time.NewTicker(trackerSaves)
 	defer saves.Stop()
 	for {
@@ -204,10 +230,8 @@ func (c *trackerStartCommand) keep(ctx context.Context, store tracker.Store, log
 		case err := <-failed:
 			return err
 		case <-saves.C:
-			if file, ok := store.(*tracker.File); ok {
-				if err := file.Save(); err != nil {
-					log.Error("the list was not saved; it will be tried again", "error", err)
-				}
+			if err := save(); err != nil {
+				log.Error("the list was not saved; it will be tried again", "error", err)
 			}
 		}
 	}

@@ -89,8 +89,8 @@ func TestTrackerKeepsItsList(t *testing.T) {
 	}
 	defer stream.Body.Close()
 	stop()
-	if files, err := filepath.Glob(filepath.Join(home, "*")); err != nil || len(files) != 1 {
-		t.Errorf("the home holds %v, %v; want the snapshot alone", files, err)
+	if files, err := filepath.Glob(filepath.Join(home, "*")); err != nil || len(files) != 2 {
+		t.Errorf("the home holds %v, %v; want the snapshot and its plots", files, err)
 	}
 
 	base, stop = startTracker(t, home)

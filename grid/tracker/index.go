@@ -64,9 +64,10 @@ type index struct {
 	all    posting
 	seq    uint64
 	bytes  int
-	wheel  map[int64][]*entry // entries by the second in which they may end
-	second int64              // up to which the wheel has turned
-	pruned int64              // when floors were last looked through
+	wheel  map[int64][]*entry    // entries by the second in which they may end
+	second int64                 // up to which the wheel has turned
+	pruned int64                 // when floors were last looked through
+	loads  map[key.ID]day[uint8] // of keys that were listed before a restart and are not yet again
 }
 
 func newIndex(l limits, now func() time.Time, c *changes) *index {
@@ -74,6 +75,7 @@ func newIndex(l limits, now func() time.Time, c *changes) *index {
 		limits: l, now: now, changes: c,
 		byID: map[key.ID]*entry{}, floors: map[key.ID]int64{}, shares: map[netip.Prefix]int{},
 		byName: map[string]*posting{}, wheel: map[int64][]*entry{}, second: now().Unix(),
+		loads: map[key.ID]day[uint8]{},
 	}
 }
 
@@ -131,7 +133,8 @@ func (ix *index) put(s *announce.Signed, envelope []byte, from netip.Prefix, rea
 	}
 	var old *view
 	if e == nil {
-		e = &entry{seq: ix.seq, from: from}
+		e = &entry{seq: ix.seq, from: from, day: ix.loads[s.ID]}
+		delete(ix.loads, s.ID)
 		ix.seq++
 		ix.byID[s.ID] = e
 		delete(ix.floors, s.ID)
@@ -285,8 +288,9 @@ func (ix *index) look(e *entry, due, now int64) {
 // prune forgets what no longer matters; mu is held.
 func (ix *index) prune(now time.Time) {
 	ix.pruned = now.Unix()
-	maps.DeleteFunc(ix.floors, func(id key.ID, at int64) bool { return now.After(Record{ID: id, At: at}.Until()) })
 	slot := slotOf(now)
+	maps.DeleteFunc(ix.loads, func(_ key.ID, d day[uint8]) bool { return d.last < slot-1 })
+	maps.DeleteFunc(ix.floors, func(id key.ID, at int64) bool { return now.After(Record{ID: id, At: at}.Until()) })
 	for i := len(ix.models) - 1; i >= 0; i-- {
 		if p := ix.models[i]; p.live == 0 && slices.Max(p.day.read(slot, 0)) == 0 {
 			ix.forget(p)
