@@ -40,6 +40,7 @@ func (p *process) drain(ctx context.Context) error {
 	if worker != nil {
 		wg.Go(func() { errs[1] = worker.Drain(abort) })
 	}
+	wg.Go(func() { p.sharing.awaitRetired(abort) })
 	wg.Wait()
 	done()
 	if abort.Err() != nil {

@@ -131,6 +131,37 @@ type sharing struct {
 	change sync.Mutex
 	on     bool               // guarded by change
 	end    context.CancelFunc // guarded by change; ends the worker that share began, nil when it began none
+
+	mu      sync.Mutex
+	retired []<-chan struct{} // guarded by mu; closed when the answers of a server that was turned off are finished
+}
+
+// await adds what awaitRetired waits for, and forgets what is over.
+func (s *sharing) await(done <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = append(slices.DeleteFunc(s.retired, func(old <-chan struct{}) bool {
+		select {
+		case <-old:
+			return true
+		default:
+			return false
+		}
+	}), done)
+}
+
+// awaitRetired waits for the answers of what was turned off, or for ctx.
+func (s *sharing) awaitRetired(ctx context.Context) {
+	s.mu.Lock()
+	retired := slices.Clone(s.retired)
+	s.mu.Unlock()
+	for _, done := range retired {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (p *process) shareOn(ctx context.Context, in shareRequest) (shareReport, error) {
@@ -255,7 +286,10 @@ func (p *process) retire(server *http.Server, drain func(context.Context) error)
 	if err := server.Shutdown(gone); err != nil && !errors.Is(err, context.Canceled) {
 		p.log.Warn("a listener did not close as it should", "err", err)
 	}
+	done := make(chan struct{})
+	p.sharing.await(done)
 	p.task(func() {
+		defer close(done)
 		err := errors.Join(drain(p.background), server.Shutdown(p.background))
 		if err != nil && p.background.Err() == nil {
 			p.log.Warn("a server did not end as it should", "err", err)
