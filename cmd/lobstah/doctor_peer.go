@@ -195,7 +195,7 @@ func (v *visit) onTime(response *http.Response, body []byte) bool {
 	if !ok {
 		return true // programs of the original tell none
 	}
-	v.skew = its.Sub(time.Now())
+	v.skew = time.Until(its)
 	switch far := v.skew.Abs(); {
 	case far > receipt.Window:
 		v.fail("clock", fmt.Sprintf("its clock is %s %s this machine's; requests are refused beyond %s", cli.Duration(far), aheadOrBehind(v.skew), cli.Duration(receipt.Window)),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"lobstah/internal/cli"
@@ -216,13 +217,7 @@ func (p listedPeer) whence() []string {
 // shortList names the first few.
 func shortList(list []string) string {
 	const shown = 3
-	text := ""
-	for i, name := range list[:min(len(list), shown)] {
-		if i > 0 {
-			text += ", "
-		}
-		text += name
-	}
+	text := strings.Join(list[:min(len(list), shown)], ", ")
 	if more := len(list) - shown; more > 0 {
 		text += " and " + cli.Plural(more, "other")
 	}

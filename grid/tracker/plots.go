@@ -87,23 +87,30 @@ func (t *Tracker) ReadPlots(r io.Reader) error {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	for n := 1; lines.Scan(); n++ {
-		err := errors.New("it is no plot")
-		if n == 1 {
-			var head plotsHead
-			if err = json.Unmarshal(lines.Bytes(), &head); err == nil && head.Version != plotsVersion {
-				err = fmt.Errorf("version %d is unknown to this program, which reads %d", head.Version, plotsVersion)
-			}
-		} else {
-			var line plotLine
-			if err = json.Unmarshal(lines.Bytes(), &line); err == nil {
-				err = ix.takePlot(line)
-			}
-		}
-		if err != nil {
+		if err := ix.readPlot(n, lines.Bytes()); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
 	return lines.Err()
+}
+
+// readPlot reads one line; mu is held.
+func (ix *index) readPlot(n int, text []byte) error {
+	if n > 1 {
+		var line plotLine
+		if err := json.Unmarshal(text, &line); err != nil {
+			return err
+		}
+		return ix.takePlot(line)
+	}
+	var head plotsHead
+	if err := json.Unmarshal(text, &head); err != nil {
+		return err
+	}
+	if head.Version != plotsVersion {
+		return fmt.Errorf("version %d is unknown to this program, which reads %d", head.Version, plotsVersion)
+	}
+	return nil
 }
 
 // takePlot takes up one plot; mu is held.
