@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"lobstah/internal/cli"
+	"lobstah/internal/control"
 	"lobstah/internal/durable"
 	"lobstah/key"
 	"lobstah/mesh"
@@ -136,6 +137,9 @@ type toolNodes struct{ *node }
 // asked of them.
 func (t toolNodes) Find(name string) (tool.Node, error) {
 	id, err := t.find(name)
+	if refusal, ok := errors.AsType[*control.Error](err); ok {
+		return tool.Node{}, fmt.Errorf("%s: %s", refusal.Message, refusal.Hint)
+	}
 	if err != nil {
 		return tool.Node{}, err
 	}
