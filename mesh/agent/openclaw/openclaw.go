@@ -65,6 +65,10 @@ type run struct {
 	handle string // the run's identifier; empty until the gateway took it
 }
 
+// id names the run. The gateway's plugin knows what other nodes ask by it, and
+// keeps the tools that rule over the gateway from such runs.
+func (r *run) id() string { return "clawmatrix-" + r.w.Task.ID }
+
 // session keeps nodes apart, and all of them from the owner. A message goes to
 // the owner's own session, where the agent lives.
 func (r *run) session() string {
@@ -82,15 +86,13 @@ func (r *run) attempt(ctx context.Context) (string, error) {
 	}
 	defer g.close()
 	g.event = r.hear
-	if r.w.Task.Brief.Kind == agent.Send {
-		return "", g.call(ctx, "sessions.send", map[string]any{
-			"key": r.session(), "message": r.w.Prompt, "idempotencyKey": r.w.Task.ID,
-		}, nil)
-	}
 	if r.handle == "" {
 		if err := r.begin(ctx, g); err != nil {
 			return "", err
 		}
+	}
+	if r.w.Task.Brief.Kind == agent.Send {
+		return "", nil // nobody waits for what comes of it
 	}
 	return r.wait(ctx, g)
 }
@@ -103,17 +105,21 @@ func (r *run) connect(ctx context.Context) (*gateway, error) {
 	return dial(ctx, cmp.Or(r.URL, "ws://127.0.0.1:18789"), token)
 }
 
+// begin starts the run. The gateway's other ways in, chat.send and sessions.send,
+// take orders out of the text: /exec security=full in the middle of it would lift
+// the owner's approvals, /model would change the session. This one has none.
 func (r *run) begin(ctx context.Context, g *gateway) error {
 	var taken struct {
 		RunID string `json:"runId"`
 	}
 	err := g.call(ctx, "agent", map[string]any{
-		"message": r.w.Prompt, "agentId": r.ID, "sessionKey": r.session(), "deliver": false, "idempotencyKey": r.w.Task.ID,
+		"message": r.w.Prompt, "agentId": r.ID, "sessionKey": r.session(), "deliver": false, "idempotencyKey": r.id(),
+		"inputProvenance": map[string]string{"kind": "external_user", "sourceChannel": "clawmatrix", "sourceTool": string("cluster_" + r.w.Task.Brief.Kind)},
 	}, &taken)
 	if err != nil {
 		return err
 	}
-	r.handle = cmp.Or(taken.RunID, r.w.Task.ID)
+	r.handle = cmp.Or(taken.RunID, r.id())
 	return r.w.Keep(r.handle)
 }
 

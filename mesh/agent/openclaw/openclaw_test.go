@@ -107,7 +107,7 @@ func (r *replay) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 // send plays what came after a request, under the identifiers of now.
 func (r *replay) send(ctx context.Context, ws *websocket.Conn, method, id string) {
 	for _, raw := range r.after[method] {
-		text := strings.ReplaceAll(string(raw), recordedRun, taskID)
+		text := strings.ReplaceAll(string(raw), recordedRun, runID)
 		var f map[string]any
 		if json.Unmarshal([]byte(text), &f) == nil && f["type"] == "res" {
 			f["id"] = id
@@ -139,7 +139,10 @@ func (r *replay) params(method string) map[string]any {
 	return nil
 }
 
-var taskID = strings.Repeat("0d", 16)
+var (
+	taskID = strings.Repeat("0d", 16)
+	runID  = "clawmatrix-" + taskID
+)
 
 // handOver hands a task to a gateway.
 func handOver(t *testing.T, gateway http.Handler, change func(*agent.Task)) (answer, said, kept string, err error) {
@@ -165,7 +168,7 @@ func TestHandoffAsRecorded(t *testing.T) {
 	t.Parallel()
 	r := load(t, "agent-run.json")
 	answer, said, kept, err := handOver(t, r, nil)
-	if err != nil || answer != recordedAnswer || said != recordedAnswer || kept != taskID {
+	if err != nil || answer != recordedAnswer || said != recordedAnswer || kept != runID {
 		t.Errorf("got %q after %q, kept %q, %v", answer, said, kept, err)
 	}
 	if got := r.methods(); !slices.Equal(got, []string{"connect", "agent", "agent.wait"}) {
@@ -175,7 +178,7 @@ func TestHandoffAsRecorded(t *testing.T) {
 	if connect["auth"].(map[string]any)["token"] != "the-token" || slices.Contains(connect["scopes"].([]any), any("operator.admin")) {
 		t.Errorf("it connected with %v", connect)
 	}
-	if begin["message"] != "marked text" || begin["idempotencyKey"] != taskID || begin["deliver"] != false ||
+	if begin["message"] != "marked text" || begin["idempotencyKey"] != runID || begin["deliver"] != false ||
 		begin["sessionKey"] != "agent:main:clawmatrix-"+(key.ID{5}).Short() {
 		t.Errorf("it began with %v", begin)
 	}
@@ -198,7 +201,7 @@ func TestALostConnection(t *testing.T) {
 func TestAfterARestart(t *testing.T) {
 	t.Parallel()
 	r := load(t, "agent-run.json")
-	answer, _, _, err := handOver(t, r, func(task *agent.Task) { task.Handle = taskID })
+	answer, _, _, err := handOver(t, r, func(task *agent.Task) { task.Handle = runID })
 	if got := r.methods(); err != nil || answer != recordedAnswer || !slices.Equal(got, []string{"connect", "agent.wait"}) {
 		t.Errorf("got %q, %v; it asked %q", answer, err, got)
 	}
@@ -208,8 +211,16 @@ func TestAMessageGoesToTheAgentsOwnSession(t *testing.T) {
 	t.Parallel()
 	r := load(t, "agent-run.json")
 	_, _, _, err := handOver(t, r, func(task *agent.Task) { task.Brief.Kind = agent.Send })
-	if p := r.params("sessions.send"); err != nil || p["key"] != "agent:main:main" || p["message"] != "marked text" || p["idempotencyKey"] != taskID {
+	p := r.params("agent")
+	if err != nil || p["sessionKey"] != "agent:main:main" || p["message"] != "marked text" || p["idempotencyKey"] != runID {
 		t.Errorf("it sent %v, %v", p, err)
+	}
+	if origin, _ := p["inputProvenance"].(map[string]any); origin["kind"] != "external_user" || origin["sourceTool"] != "cluster_send" {
+		t.Errorf("its origin is %v", p["inputProvenance"])
+	}
+	// The others would let the text give orders, and this is not waited for.
+	if got := r.methods(); !slices.Equal(got, []string{"connect", "agent"}) {
+		t.Errorf("it asked %q", got)
 	}
 }
 
