@@ -12,6 +12,7 @@ export type Envelope =
         resumeToken?: string;
         approvalId?: string;
       };
+      requiresInput?: null | { prompt: string; resumeToken: string };
     }
   | { ok: false; error: { type?: string; message: string } };
 

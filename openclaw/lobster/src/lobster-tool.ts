@@ -30,6 +30,7 @@ const parameters = {
     argsJson: { type: "string", description: "run: arguments of a workflow file, as a JSON object" },
     token: { type: "string", description: "resume: requiresApproval.resumeToken of the run" },
     approve: { type: "boolean", description: "resume: what the user decided; never decide in the user's place" },
+    responseJson: { type: "string", description: "resume: the user's answer to a question (status needs_input), as JSON" },
     lobsterPath: { type: "string", description: "an absolute path that the plugin's config names; usually omitted" },
     cwd: { type: "string", description: "a folder of the workspace to run in" },
     timeoutMs: { type: "number", description: "milliseconds; by default 20000" },
@@ -84,10 +85,18 @@ function commandLine(action: string, params: Record<string, unknown>): string[] 
     }
     case "resume":
       if (!text(params.token)) throw new Error("token required");
-      if (typeof params.approve !== "boolean") throw new Error("approve required");
-      return ["resume", "--token", params.token as string, "--approve", params.approve ? "yes" : "no"];
+      return ["resume", "--token", params.token as string, ...decision(params)];
   }
   throw new Error(`Unknown action: ${action}`);
+}
+
+/** What the user decided, or answered where a workflow asked; the original plugin knew only the former. */
+function decision({ approve, responseJson }: Record<string, unknown>): string[] {
+  const response = text(responseJson);
+  if (response && approve !== undefined) throw new Error("approve or responseJson, not both");
+  if (response) return ["--response-json", response];
+  if (typeof approve !== "boolean") throw new Error("approve required");
+  return ["--approve", approve ? "yes" : "no"];
 }
 
 const invokers = ["openclaw.invoke", "clawd.invoke", "llm.invoke", "llm_task.invoke", "email.triage"];

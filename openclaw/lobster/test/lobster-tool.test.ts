@@ -57,6 +57,7 @@ describe("the messages", () => {
     ["no token", { action: "resume", approve: true }, "token required"],
     ["no decision", { action: "resume", token: "t" }, "approve required"],
     ["a decision that is a word", { action: "resume", token: "t", approve: "yes" }, "approve required"],
+    ["two decisions", { action: "resume", token: "t", approve: true, responseJson: "1" }, "approve or responseJson, not both"],
     ["the path before the pipeline", { action: "run", lobsterPath: "bin/lobster" }, "lobsterPath must be an absolute path (or omit to use PATH)"],
     ["the action before the path", { lobsterPath: "bin/lobster" }, "action required"],
   ];

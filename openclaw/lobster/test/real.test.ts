@@ -46,6 +46,19 @@ describe("with the real lobster", () => {
     }
   });
 
+  it("stops for a question, and goes on with the answer", async (t) => {
+    const { call } = agent(t);
+    const schema = JSON.stringify({ type: "object", properties: { day: { type: "string" } }, required: ["day"] });
+    const envelope = await call({ action: "run", pipeline: `exec --json 'echo [7]' | ask --prompt 'When?' --schema '${schema}' | template --text 'on {{day}}'` });
+    assert.ok(envelope.ok && envelope.status === "needs_input" && envelope.requiresInput);
+    assert.equal(envelope.requiresInput.prompt, "When?");
+    const token = envelope.requiresInput.resumeToken;
+    await assert.rejects(call({ action: "resume", token, responseJson: "{}" }), /lobster failed/, "an answer that does not fit");
+    const ended = await call({ action: "resume", token, responseJson: '{"day":"Monday"}' });
+    assert.ok(ended.ok);
+    assert.deepEqual([ended.status, ended.output], ["ok", ["on Monday"]]);
+  });
+
   it("runs a workflow file of the workspace with arguments", async (t) => {
     const { workspace, call } = agent(t);
     fs.writeFileSync(path.join(workspace, "hi.lobster"), `args: {who: {default: world}}\nsteps:\n  - id: hi\n    run: echo "hi $LOBSTER_ARG_WHO"\n`);
