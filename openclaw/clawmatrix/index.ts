@@ -9,7 +9,7 @@ import { gatewayVariables } from "../lobster/src/gateway.ts";
 import { bridgePath, createBridge, newToken } from "./src/bridge.ts";
 import { homeOf, nodeConfiguration, type ClawmatrixConfig } from "./src/config.ts";
 import { Daemon, findProgram, howToInstall, writePrivate } from "./src/daemon.ts";
-import { Lending } from "./src/lending.ts";
+import { isKeptFrom, Lending } from "./src/lending.ts";
 import { Node } from "./src/node.ts";
 import { provider } from "./src/provider.ts";
 import { readStatus, render } from "./src/status.ts";
@@ -27,6 +27,11 @@ export default {
     api.registerProvider(provider);
     registerTerminal(api, node);
     registerMesh(api, config);
+    api.on("before_tool_call", ({ toolName, runId }, ctx) => {
+      if (!isKeptFrom({ runId: runId ?? ctx.runId, sessionKey: ctx.sessionKey }, toolName)) return;
+      api.logger.warn(`clawmatrix: kept ${toolName} from what another node asked (${ctx.sessionKey})`);
+      return { block: true, blockReason: `${toolName} is not for what other nodes ask` };
+    });
   },
 };
 

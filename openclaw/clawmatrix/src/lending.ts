@@ -1,18 +1,20 @@
 /**
- * Which of this gateway's own tools other nodes may be lent by the bridge. The node has judged caller and tool before; this list
- * can only take away, and what is denied here is denied whatever any list says.
+ * Which of this gateway's own tools other nodes may be lent by the bridge, and which of them their tasks may make agents use. The
+ * node has judged caller, tool and task before; what is denied here is denied whatever any list says.
  */
 import type { ClawmatrixConfig } from "./config.ts";
 
 /** The node has these itself, with rules of its own (paths, commands): those of the gateway would be a way around them. */
 const theNodesOwn = ["exec", "read", "write", "edit", "list", "ls", "web_fetch"];
 
-/** They change the gateway, reach its owner's other devices, conversations and secrets, start work that outlives the call, or use the mesh in this node's name. */
-const never = [
-  "gateway", "plugins", "openclaw", "config*", "secret*", "nodes", "node_*", "computer", "mobile_ui", "screen", "terminal", "portal",
-  "file_fetch", "file_write", "dir_list", "dir_fetch", "cron*", "automations", "heartbeat*", "sessions*", "session_spawn", "spawn",
-  "subagents", "agents_wait", "conversations*", "ask_user", "skill_workshop", "*_goal", "intent", "dashboard", "cluster_*", "tool_*",
+/** They change the gateway, reach its owner's secrets, other devices and conversations, or start what outlives the work at hand. */
+const ruling = [
+  "gateway", "plugins", "openclaw", "config*", "secret*", "nodes", "node_*", "computer", "mobile_ui", "screen", "terminal", "portal", "file_fetch", "file_write", "dir_list",
+  "dir_fetch", "cron*", "automations", "heartbeat*", "session_spawn", "sessions_spawn", "sessions_send", "spawn", "subagents", "agents_wait", "conversations*", "skill_workshop",
 ];
+
+/** Nor are these lent: what belongs to a conversation, and the mesh in this node's name. */
+const never = [...ruling, "sessions*", "ask_user", "*_goal", "intent", "dashboard", "cluster_*", "tool_*"];
 
 export class Lending {
   readonly #allow: string[];
@@ -42,4 +44,10 @@ function covers(list: readonly string[], name: string): boolean {
     if (pattern.endsWith("*")) return name.startsWith(pattern.slice(0, -1));
     return pattern.startsWith("*") ? name.endsWith(pattern.slice(1)) : name === pattern;
   });
+}
+
+/** Whether a turn may not use a tool, since another node has caused it: its runs and sessions have names that the node gives. */
+export function isKeptFrom(turn: { runId?: string | undefined; sessionKey?: string | undefined }, tool: string): boolean {
+  const foreign = turn.runId?.startsWith("clawmatrix-") || /^agent:[^:]+:clawmatrix-/.test(turn.sessionKey ?? "");
+  return foreign === true && covers(ruling, tool.toLowerCase());
 }

@@ -113,7 +113,7 @@ function text(value: unknown): string {
 
 async function peers(node: Node): Promise<Answer> {
   const list = await node.peers();
-  return answer(list.length === 0 ? "no other node is known yet" : JSON.stringify(list.map(forModel), null, 2), { peers: list });
+  return answer(list.length === 0 ? "no other node is known yet" : JSON.stringify(list.map(forModel), null, 2), { nodes: list.length });
 }
 
 /** What an agent can use: the rest is for people. */
@@ -174,7 +174,7 @@ async function anyTool(node: Node, { node: on, tool, args }: Params, signal: Abo
   if (text(tool)) return await call(node, on, text(tool), (args ?? {}) as object, signal, said);
   if (!text(on)) throw new Error("node required");
   const listing = await node.tools(text(on));
-  return answer(JSON.stringify(listing, null, 2), listing);
+  return answer(JSON.stringify(listing, null, 2), { executor: listing.executor });
 }
 
 async function call(node: Node, on: unknown, tool: string, args: object, signal: AbortSignal | undefined, said?: (text: string) => void): Promise<Answer> {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Lending } from "../src/lending.ts";
+import { isKeptFrom, Lending } from "../src/lending.ts";
 
 const forbidden = [
   "gateway", "nodes", "cron", "automations", "sessions_spawn", "sessions_send", "sessions_list", "sessions", "subagents", "secrets", "secret_read", "plugins", "openclaw",
@@ -42,5 +42,22 @@ describe("what is lent to other nodes", () => {
   it("is never what the node has itself, whose paths and commands the gateway does not know", () => {
     for (const name of ["exec", "read", "write", "edit", "list", "ls", "web_fetch"]) assert.equal(new Lending({ bridge: { allow: ["*", name] } }).lends(name), false, name);
     assert.equal(new Lending({ bridge: { allow: ["*"] } }).lends("process"), true);
+  });
+});
+
+describe("what tasks of other nodes may not make agents use", () => {
+  const [task, own] = [{ runId: "clawmatrix-0d0d", sessionKey: "agent:main:main" }, { runId: "5f1c", sessionKey: "agent:main:main" }];
+
+  it("is what rules over the gateway", () => {
+    for (const tool of ["gateway", "secrets", "nodes", "automations", "cron", "sessions_spawn", "Terminal", "plugins"]) {
+      assert.equal(isKeptFrom(task, tool), true, tool);
+      assert.equal(isKeptFrom({ sessionKey: "agent:coder:clawmatrix-lob1ab" }, tool), true, tool);
+      assert.equal(isKeptFrom(own, tool), false, tool);
+      assert.equal(isKeptFrom({}, tool), false, tool);
+    }
+  });
+
+  it("is not what agents work with", () => {
+    for (const tool of ["exec", "read", "tool_call", "tool_search", "cluster_handoff", "web_search", "sessions_list"]) assert.equal(isKeptFrom(task, tool), false, tool);
   });
 });
