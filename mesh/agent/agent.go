@@ -160,13 +160,22 @@ func (c Caller) String() string {
 // A Backend runs the tasks of one kind of agent. It is safe for concurrent use.
 type Backend interface {
 	// Run does the work and returns the answer. It gives up when ctx ends and
-	// leaves nothing running then. Work with a Handle began before a restart:
-	// a backend that cannot find it again returns ErrLost.
+	// leaves nothing running on this machine then; work that it keeps a handle
+	// of and that lives elsewhere is ended only if it is [Unwanted]. Work with a
+	// Handle began before a restart: a backend that cannot find it again returns
+	// ErrLost.
 	Run(ctx context.Context, w Work) (answer string, err error)
 }
 
 // ErrLost says that work which began before a restart cannot be found again.
 var ErrLost = errors.New("this node was restarted while the agent worked, and the work is lost: ask again")
+
+// Unwanted reports whether the context of a Run ended because nobody waits for the
+// work any longer, and not because this process stops.
+func Unwanted(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, ErrCancelled) || errors.Is(cause, errIdle)
+}
 
 // Work is one task for a backend.
 type Work struct {
@@ -198,6 +207,11 @@ func Prompt(t Task) string {
 	}
 	fmt.Fprintf(&b, "--- %s %s ends ---\n", what, t.ID)
 	return b.String()
+}
+
+// short is at most max bytes of what another node said, as text.
+func short(text string, max int) string {
+	return strings.ToValidUTF8(text[:min(len(text), max)], "\uFFFD")
 }
 
 // Cut keeps the head and the tail of a text that is longer than MaxOutput, and

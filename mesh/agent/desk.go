@@ -145,7 +145,9 @@ func (d *Desk) Run(ctx context.Context) error {
 		select {
 		case <-d.wake:
 		case <-sweep.C:
+			d.mu.Lock()
 			d.sweep()
+			d.mu.Unlock()
 		case <-ctx.Done():
 			return nil
 		}
@@ -199,7 +201,7 @@ func (d *Desk) end(e *entry, state State, output, why string) {
 	if e.task.State.Final() {
 		return
 	}
-	e.task.State, e.task.Output, e.task.Error, e.task.Question, e.task.Handle = state, Cut(output), why, "", ""
+	e.task.State, e.task.Output, e.task.Error, e.task.Question, e.task.Handle = state, Cut(output), short(why, MaxQuestion), "", ""
 	d.change(e)
 	d.cfg.Log.Info("a task ended", "agent", e.task.Brief.Agent, "from", e.task.Node.Short(), "task", e.task.ID[:8], "state", state, "why", why)
 }
@@ -216,19 +218,28 @@ func (d *Desk) Tasks() []Task {
 	return list
 }
 
-// Hops is how many nodes the farthest travelled of the tasks that run here has
-// passed, this one included: what an agent of this node asks of others while it
-// works may be on such a task's behalf.
+// Hops is how many nodes the farthest travelled of the tasks that run here, and of
+// the messages that just came, has passed, this one included: what an agent of this
+// node asks of others meanwhile may be on its behalf.
 func (d *Desk) Hops() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	hops := 0
 	for _, e := range d.tasks {
-		if e.task.State == Working || e.task.State == InputRequired {
+		if e.task.State == Working || e.task.State == InputRequired || d.echoes(&e.task) {
 			hops = max(hops, e.task.Brief.Hops+1)
 		}
 	}
 	return hops
+}
+
+// echo is how long a message may still be what an agent acts upon: it is taken at
+// once, and what comes of it is not seen here. Two agents that answer each other's
+// messages would go on forever without it.
+const echo = 2 * time.Minute
+
+func (d *Desk) echoes(t *Task) bool {
+	return t.Brief.Kind == Send && t.State == Done && t.Node != d.cfg.Self && d.cfg.Now().Sub(t.Updated) < echo
 }
 
 // Stop ends a task of any node, as this node's owner may.
@@ -244,12 +255,13 @@ func (d *Desk) Stop(id string) error {
 	return fmt.Errorf("no task has the identifier %.40q", id)
 }
 
-var errCancelled = errors.New("cancelled by the node that asked")
+// ErrCancelled is the cause of a Run's end when its task was cancelled.
+var ErrCancelled = errors.New("cancelled by the node that asked")
 
 // stop cancels a task. The lock is held.
 func (d *Desk) stop(e *entry, why string) {
 	if e.cancel != nil {
-		e.cancel(fmt.Errorf("%w: %s", errCancelled, why)) // its worker ends it when nothing runs any longer
+		e.cancel(fmt.Errorf("%w: %s", ErrCancelled, why)) // its worker ends it when nothing runs any longer
 		return
 	}
 	if s := d.seats[e.task.Brief.Agent]; s != nil {
@@ -258,26 +270,21 @@ func (d *Desk) stop(e *entry, why string) {
 	d.end(e, Cancelled, "", why)
 }
 
-// sweep forgets finished tasks that are old or too many.
+// sweep forgets finished tasks that are old or too many, and of the others what
+// their agents said on the way. The lock is held.
 func (d *Desk) sweep() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var finished []*entry
+	var finished []*Task
 	for _, e := range d.tasks {
 		if e.task.State.Final() {
-			finished = append(finished, e)
+			e.said.forget()
+			finished = append(finished, &e.task)
 		}
 	}
-	slices.SortFunc(finished, func(a, b *entry) int { return b.task.Updated.Compare(a.task.Updated) })
-	limit := d.cfg.Now().Add(-d.cfg.Keep)
-	for i, e := range finished {
-		if i < d.cfg.Kept && e.task.Updated.After(limit) {
-			continue
-		}
-		if err := d.store.remove(&e.task); err != nil {
+	for _, t := range surplus(finished, d.cfg.Kept, d.cfg.Now().Add(-d.cfg.Keep)) {
+		if err := d.store.remove(t); err != nil {
 			d.cfg.Log.Warn("sweeping tasks", "error", err)
 			continue
 		}
-		delete(d.tasks, taskKey{e.task.Node, e.task.ID})
+		delete(d.tasks, taskKey{t.Node, t.ID})
 	}
 }

@@ -31,12 +31,15 @@ func pause(failures int) time.Duration {
 // and then listened to, again after each loss.
 func (o *Outbox) follow(ctx context.Context, s *sent) {
 	for failures := 0; ; {
+		before := o.lastHeard(s)
 		err := o.step(ctx, s)
 		if ctx.Err() != nil || o.over(s, err) {
 			return
 		}
-		if err == nil {
+		if err == nil || o.lastHeard(s) != before {
 			failures = 0
+		}
+		if err == nil {
 			continue
 		}
 		failures++
@@ -46,6 +49,12 @@ func (o *Outbox) follow(ctx context.Context, s *sent) {
 			return
 		}
 	}
+}
+
+func (o *Outbox) lastHeard(s *sent) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return s.heard
 }
 
 // step hands the task over, listens until the connection ends, or takes it back.
@@ -108,9 +117,16 @@ func (o *Outbox) put(ctx context.Context, s *sent) error {
 		return err
 	}
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	s.task.Taken, s.heard = true, o.cfg.Now() // kept, so that a restart does not hand it over anew
-	o.change(s)
+	unwanted := s.task.Unwanted // meanwhile, and the node may not have known the task when it was told
+	s.heard = o.cfg.Now()
+	if !s.task.State.Final() {
+		s.task.Taken = true // kept, so that a restart does not hand it over anew
+		o.change(s)
+	}
+	o.mu.Unlock()
+	if unwanted {
+		return o.withdraw(ctx, s)
+	}
 	return nil
 }
 
@@ -154,7 +170,8 @@ func cause(ctx context.Context, errs ...error) error {
 }
 
 // apply takes an update over and reports whether the task has ended. A state
-// that is not the other node's to say changes nothing.
+// that is not the other node's to say changes nothing. Only the end is kept on
+// disk: after a restart the node is asked anyway, and it may tell much.
 func (o *Outbox) apply(s *sent, u Update) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -167,9 +184,10 @@ func (o *Outbox) apply(s *sent, u Update) bool {
 	case Done, Failed, Cancelled:
 		o.end(s, u.State, strings.ToValidUTF8(u.Output, "\uFFFD"), u.Error)
 	case Queued, Working, InputRequired:
-		if s.task.State != u.State || s.task.Question != u.Question {
-			s.task.State, s.task.Question = u.State, u.Question[:min(len(u.Question), MaxQuestion)]
-			o.change(s)
+		question := short(u.Question, MaxQuestion)
+		if s.task.State != u.State || s.task.Question != question {
+			s.task.State, s.task.Question, s.task.Updated = u.State, question, o.cfg.Now()
+			o.tell(s)
 		}
 	}
 	return s.task.State.Final()

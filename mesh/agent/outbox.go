@@ -92,7 +92,9 @@ func (o *Outbox) Run(ctx context.Context) error {
 		select {
 		case <-o.wake:
 		case <-sweep.C:
+			o.mu.Lock()
 			o.sweep()
+			o.mu.Unlock()
 		case <-ctx.Done():
 			return nil
 		}
@@ -148,6 +150,9 @@ func (o *Outbox) add(s *sent) error {
 	}
 	if active >= o.cfg.Active {
 		return fmt.Errorf("%d tasks have not ended yet; wait for one or cancel it", active)
+	}
+	if len(o.tasks) >= 2*o.cfg.Kept {
+		o.sweep()
 	}
 	if err := o.store.put(&s.task); err != nil {
 		return err
@@ -285,30 +290,25 @@ func (o *Outbox) end(s *sent, state State, output, why string) {
 	if s.task.State.Final() {
 		return
 	}
-	s.task.State, s.task.Output, s.task.Error, s.task.Question = state, Cut(output), why, ""
+	s.task.State, s.task.Output, s.task.Error, s.task.Question = state, Cut(output), short(why, MaxQuestion), ""
 	o.change(s)
 }
 
-// sweep forgets finished tasks that are old or too many.
+// sweep forgets finished tasks that are old or too many, and of the others what
+// their agents said on the way. The lock is held.
 func (o *Outbox) sweep() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var finished []*sent
+	var finished []*Task
 	for _, s := range o.tasks {
 		if s.task.State.Final() {
-			finished = append(finished, s)
+			s.said.forget()
+			finished = append(finished, &s.task)
 		}
 	}
-	slices.SortFunc(finished, func(a, b *sent) int { return b.task.Updated.Compare(a.task.Updated) })
-	limit := o.cfg.Now().Add(-o.cfg.Keep)
-	for i, s := range finished {
-		if i < o.cfg.Kept && s.task.Updated.After(limit) {
-			continue
-		}
-		if err := o.store.remove(&s.task); err != nil {
+	for _, t := range surplus(finished, o.cfg.Kept, o.cfg.Now().Add(-o.cfg.Keep)) {
+		if err := o.store.remove(t); err != nil {
 			o.cfg.Log.Warn("sweeping tasks", "error", err)
 			continue
 		}
-		delete(o.tasks, s.task.ID)
+		delete(o.tasks, t.ID)
 	}
 }

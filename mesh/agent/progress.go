@@ -23,6 +23,9 @@ func (p *progress) say(text string) {
 	}
 }
 
+// forget drops the text; its places stay.
+func (p *progress) forget() { p.base, p.text = p.end(), nil }
+
 // end is the length of the whole.
 func (p *progress) end() int { return p.base + len(p.text) }
 

@@ -143,6 +143,9 @@ func (d *Desk) take(who Caller, id string, b Brief) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
+	if len(d.tasks) >= 2*d.cfg.Kept {
+		d.sweep()
+	}
 	now := d.cfg.Now()
 	e := &entry{changed: make(chan struct{}), task: Task{
 		ID: id, Node: who.ID, NodeName: who.Name, Brief: b, State: Queued, Created: now, Updated: now,
@@ -157,15 +160,10 @@ func (d *Desk) take(who Caller, id string, b Brief) (Task, error) {
 	return e.task, nil
 }
 
-// admit judges the caller, its rate and the agent's queue. An agent that does
+// admit judges the caller, the agent's queue and the caller's rate. An agent that does
 // not take the caller's tasks looks like one that is not there only in what it
 // reveals: the reason names the caller, never others.
 func (d *Desk) admit(who Caller, b Brief) (*seat, error) {
-	if !d.limiter(who).AllowN(d.cfg.Now(), 1) {
-		no := refuse(http.StatusTooManyRequests, "rate", "%s asks too often", who)
-		no.retryAfter = time.Duration(float64(time.Second) / float64(d.cfg.Rate))
-		return nil, no
-	}
 	s := d.seats[b.Agent]
 	if s == nil {
 		return nil, refuse(http.StatusNotFound, "no_agent", "this node has no agent %.128q", b.Agent)
@@ -176,6 +174,12 @@ func (d *Desk) admit(who Caller, b Brief) (*seat, error) {
 	}
 	if why != nil {
 		return nil, refuse(http.StatusForbidden, "not_accepted", "the agent %s does not take tasks of %s: %v", b.Agent, who, why)
+	}
+	// Who is not accepted takes no place among those whose rates are counted.
+	if !d.limiter(who).AllowN(d.cfg.Now(), 1) {
+		no := refuse(http.StatusTooManyRequests, "rate", "%s asks too often", who)
+		no.retryAfter = time.Duration(float64(time.Second) / float64(d.cfg.Rate))
+		return nil, no
 	}
 	if len(s.queue) >= d.cfg.Waiting {
 		no := refuse(http.StatusServiceUnavailable, "busy", "%d tasks wait for the agent %s already", len(s.queue), b.Agent)

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"lobstah/internal/durable"
 )
@@ -48,6 +50,23 @@ func (s *store) remove(t *Task) error {
 		return fmt.Errorf("removing an old task: %w", err)
 	}
 	return nil
+}
+
+// maxKept bounds what finished tasks hold of memory and disk.
+const maxKept = 64 << 20
+
+// surplus are the finished tasks that are not worth keeping: those beyond a number,
+// beyond maxKept bytes, or from before a time. The newest are kept.
+func surplus(finished []*Task, number int, before time.Time) (list []*Task) {
+	slices.SortFunc(finished, func(a, b *Task) int { return b.Updated.Compare(a.Updated) })
+	size := 0
+	for i, t := range finished {
+		size += len(t.Brief.Text) + len(t.Brief.Context) + len(t.Output) + len(t.Error)
+		if i >= number || size > maxKept || t.Updated.Before(before) {
+			list = append(list, t)
+		}
+	}
+	return list
 }
 
 // load reads all tasks. A damaged file is left where it is and named in the

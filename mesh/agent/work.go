@@ -29,16 +29,22 @@ func (d *Desk) work(ctx context.Context, s *seat, e *entry) {
 	d.finish(ctx, e, answer, err)
 }
 
-// begin marks the task as working; false when it was stopped before.
+// begin marks the task as working; false when it was stopped before, or cannot be
+// kept.
 func (d *Desk) begin(e *entry, s *seat, cancel context.CancelCauseFunc) (Work, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e.task.State.Final() {
 		return Work{}, false
 	}
+	e.task.State, e.task.Question, e.task.Updated = Working, "", d.cfg.Now()
+	if err := d.store.put(&e.task); err != nil {
+		// Begun without a trace, it would be done again after a restart.
+		d.end(e, Failed, "", fmt.Sprintf("it was not begun, since the node cannot keep what it does: %v", err))
+		return Work{}, false
+	}
 	e.cancel = cancel
-	e.task.State = Working
-	d.change(e)
+	d.tell(e)
 	return Work{Task: e.task, Prompt: d.prompt(e.task)}, true
 }
 
@@ -94,8 +100,16 @@ func (d *Desk) ask(ctx context.Context, e *entry, question string) (string, erro
 	case text := <-answer:
 		return text, nil
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case text := <-answer: // in the last moment
+		return text, nil
+	default:
+	}
+	e.answer = nil // too late for one
+	return "", context.Cause(ctx)
 }
 
 // finish writes down how the work ended. When the process is stopping, work
@@ -108,7 +122,7 @@ func (d *Desk) finish(ctx context.Context, e *entry, answer string, err error) {
 	switch {
 	case err == nil:
 		d.end(e, Done, answer, "")
-	case errors.Is(cause, errCancelled):
+	case errors.Is(cause, ErrCancelled):
 		d.end(e, Cancelled, "", cause.Error())
 	case errors.Is(cause, errIdle):
 		d.end(e, Failed, "", cause.Error())

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -220,3 +223,118 @@ func FuzzTake(f *testing.F) {
 		}
 	})
 }
+
+// polled is an A2A agent that does not stream: look answers each GetTask.
+func polled(t *testing.T, look func(turn int) (any, int)) (server *httptest.Server, cancelled func() int) {
+	t.Helper()
+	var mu sync.Mutex
+	var turns, cancels int
+	var base string
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			writeJSON(w, card{Interfaces: []endpoint{{base, "JSONRPC", "1.0"}}})
+			return
+		}
+		var c call
+		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch c.Method {
+		case "GetTask":
+			turns++
+			result, status := look(turns)
+			if status != 0 {
+				panic(http.ErrAbortHandler) // the connection is cut
+			}
+			writeJSON(w, reply{"2.0", c.ID, result, nil})
+			return
+		case "CancelTask":
+			cancels++
+		}
+		writeJSON(w, reply{"2.0", c.ID, event{Task: &task{ID: "t", ContextID: "c", Status: status{State: working}}}, nil})
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	base = server.URL
+	t.Cleanup(server.Close)
+	return server, func() int { mu.Lock(); defer mu.Unlock(); return cancels }
+}
+
+// What is told again and again is kept once, however long the agent works.
+func TestTheSameArtifactManyTimes(t *testing.T) {
+	t.Parallel()
+	r := &run{w: agent.Work{Say: func(string) {}}}
+	large := artifact{"log", []part{{strings.Repeat("x", agent.MaxOutput)}}}
+	for range 100 {
+		r.keep(large, false)
+	}
+	r.keep(artifact{"answer", []part{{"the end"}}}, false)
+	if got := r.answer(); len(got) != agent.MaxOutput+len("the end") || !strings.HasSuffix(got, "the end") {
+		t.Errorf("an answer of %d bytes that ends in %q", len(got), got[max(0, len(got)-10):])
+	}
+	for i := range 10_000 {
+		r.keep(artifact{fmt.Sprint("more", i), []part{{strings.Repeat("y", 1000)}}}, false)
+		r.keep(artifact{"log", []part{{strings.Repeat("z", 1000)}}}, true)
+	}
+	if len(r.parts) > maxArtifacts || r.kept > maxKept || len(r.answer()) != r.kept {
+		t.Errorf("%d artifacts of %d bytes, counted as %d", len(r.parts), len(r.answer()), r.kept)
+	}
+}
+
+// An agent that does not answer gives no sign of life, and is asked on.
+func TestAnAgentThatGoesAway(t *testing.T) {
+	t.Parallel()
+	server, _ := polled(t, func(turn int) (any, int) {
+		if turn == 1 {
+			return nil, 500
+		}
+		return task{ID: "t", ContextID: "c", Status: status{completed, said("m", "back")}}, 0
+	})
+	signs := 0
+	answer, err := Agent{URL: server.URL}.Run(t.Context(), agent.Work{Say: func(string) { signs++ }, Keep: func(string) error { return nil }})
+	if err != nil || answer != "back" || signs != 1 {
+		t.Errorf("got %q, %v, %d signs of life; want one, for the answer", answer, err, signs)
+	}
+}
+
+// Work that nobody wants is ended at the agent; when this process stops it goes on.
+func TestWhenWorkIsEndedAtTheAgent(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[error]int{agent.ErrCancelled: 1, nil: 0} {
+		server, cancelled := polled(t, func(int) (any, int) { return task{ID: "t", ContextID: "c", Status: status{State: working}}, 0 })
+		ctx, cancel := context.WithCancelCause(t.Context())
+		_, err := Agent{URL: server.URL}.Run(ctx, agent.Work{Say: func(string) {}, Keep: func(string) error { cancel(cause); return nil }})
+		if err == nil || cancelled() != want {
+			t.Errorf("ended by %v: %v, and the agent was told %d times, want %d", cause, err, cancelled(), want)
+		}
+	}
+}
+
+// After a restart of this node an agent that is not up yet is waited for.
+func TestAnAgentThatStartsLater(t *testing.T) {
+	t.Parallel()
+	later, _ := polled(t, func(int) (any, int) {
+		return task{ID: "t", ContextID: "c", Status: status{completed, said("m", "found")}}, 0
+	})
+	refused := 0
+	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		if refused == 0 {
+			refused++
+			return nil, errors.New("connection refused")
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})}
+	w := agent.Work{Task: agent.Task{Handle: "t"}, Say: func(string) {}, Keep: func(string) error { return nil }}
+	if answer, err := (Agent{URL: later.URL, Client: client}).Run(t.Context(), w); err != nil || answer != "found" {
+		t.Errorf("got %q, %v", answer, err)
+	}
+	refused, w.Task.Handle = 0, ""
+	if _, err := (Agent{URL: later.URL, Client: client}).Run(t.Context(), w); err == nil {
+		t.Error("new work waits for an agent that is not there")
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

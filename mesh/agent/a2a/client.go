@@ -17,10 +17,12 @@ import (
 )
 
 const (
-	maxAnswer = 8 << 20 // bytes of a whole answer
-	maxEvent  = 4 << 20 // bytes of one event
-	retry     = 2 * time.Second
-	farewell  = 5 * time.Second
+	maxAnswer    = 8 << 20 // bytes of a whole answer
+	maxEvent     = 4 << 20 // bytes of one event
+	maxKept      = 4 * agent.MaxOutput
+	maxArtifacts = 256
+	retry        = 2 * time.Second
+	farewell     = 5 * time.Second
 )
 
 // An Agent is an A2A agent as the backend of one of this node's agents.
@@ -34,15 +36,33 @@ type Agent struct {
 // mesh. A lost connection is taken up again by asking for the task.
 func (a Agent) Run(ctx context.Context, w agent.Work) (string, error) {
 	r := &run{Agent: a, w: w, id: w.Task.Handle}
-	if err := r.find(ctx); err != nil {
+	if err := r.findAgain(ctx); err != nil {
 		return "", err
 	}
 	answer, err := r.work(ctx)
 	if ctx.Err() != nil {
-		r.abort(context.WithoutCancel(ctx))
+		if agent.Unwanted(ctx) {
+			r.abort(context.WithoutCancel(ctx))
+		}
 		return answer, context.Cause(ctx)
 	}
 	return answer, err
+}
+
+// findAgain reads the card. For a task that began before a restart it waits for an
+// agent that does not answer yet.
+func (r *run) findAgain(ctx context.Context) error {
+	for {
+		err := r.find(ctx)
+		if _, refused := errors.AsType[*fault](err); err == nil || refused || r.id == "" {
+			return err
+		}
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // A run is one task at the other agent. It is owned by Run's goroutine.
@@ -163,10 +183,13 @@ func (r *run) message(text string) any {
 	}}
 }
 
-// look asks how far a task is.
+// look asks how far a task is. An answer is a sign of life.
 func (r *run) look(ctx context.Context) error {
-	r.w.Say("") // a sign of life: it is watched
-	return r.call(ctx, "GetTask", map[string]string{"id": r.id})
+	err := r.call(ctx, "GetTask", map[string]string{"id": r.id})
+	if err == nil {
+		r.w.Say("")
+	}
+	return err
 }
 
 func (r *run) abort(ctx context.Context) {
@@ -261,17 +284,22 @@ func (r *run) apply(e event) error {
 // keep gathers the answer: what comes whole takes the place of what was there.
 func (r *run) keep(a artifact, more bool) {
 	text := textOf(a.Parts)
-	if r.kept += len(text); r.kept > 4*agent.MaxOutput {
-		return // the mesh passes on less than is kept
-	}
 	i := slices.IndexFunc(r.parts, func(p artifact) bool { return p.ArtifactID == a.ArtifactID })
 	if i < 0 {
+		if len(r.parts) == maxArtifacts {
+			return
+		}
 		i = len(r.parts)
 		r.parts = append(r.parts, artifact{ArtifactID: a.ArtifactID})
 	}
 	if !more {
+		r.kept -= len(textOf(r.parts[i].Parts))
 		r.parts[i].Parts = nil
 	}
+	if r.kept+len(text) > maxKept {
+		return // the mesh passes on less than is kept
+	}
+	r.kept += len(text)
 	r.parts[i].Parts = append(r.parts[i].Parts, part{text})
 }
 

@@ -44,7 +44,9 @@ func (a Agent) Run(ctx context.Context, w agent.Work) (string, error) {
 		answer, err := r.attempt(ctx)
 		if lost, ok := errors.AsType[*lostError](err); !ok || ctx.Err() != nil {
 			if ctx.Err() != nil {
-				r.abort(context.WithoutCancel(ctx))
+				if agent.Unwanted(ctx) {
+					r.abort(context.WithoutCancel(ctx))
+				}
 				return answer, context.Cause(ctx)
 			}
 			return answer, err

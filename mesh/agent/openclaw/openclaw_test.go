@@ -1,6 +1,7 @@
 package openclaw
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -245,11 +246,21 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A task that is cancelled stops its run at the gateway.
+// A task that is cancelled stops its run at the gateway. When this process stops,
+// the run goes on, and the next process finds it.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
+	for cause, aborted := range map[error]bool{agent.ErrCancelled: true, nil: false} {
+		got := endedBy(t, cause)
+		if slices.Contains(got, "chat.abort") != aborted {
+			t.Errorf("ended by %v it asked %q", cause, got)
+		}
+	}
+}
+
+func endedBy(t *testing.T, cause error) (methods []string) {
 	r := load(t, "agent-run.json")
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancelCause(t.Context())
 	delete(r.after, "agent.wait") // it works, and works
 	r.after["chat.abort"] = []json.RawMessage{json.RawMessage(`{"type":"res","ok":true,"payload":{"ok":true}}`)}
 	server := httptest.NewServer(r)
@@ -257,12 +268,10 @@ func TestCancelled(t *testing.T) {
 	a := Agent{URL: "ws" + strings.TrimPrefix(server.URL, "http"), ID: "main", Token: func() (string, error) { return "", nil }}
 	_, err := a.Run(ctx, agent.Work{
 		Task: agent.Task{ID: taskID, Brief: agent.Brief{Kind: agent.Handoff}}, Say: func(string) {},
-		Keep: func(string) error { cancel(); return nil },
+		Keep: func(string) error { cancel(cause); return nil },
 	})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("it ended with %v", err)
+	if want := cmp.Or(cause, context.Canceled); !errors.Is(err, want) {
+		t.Errorf("it ended with %v, want %v", err, want)
 	}
-	if got := r.methods(); !slices.Contains(got, "chat.abort") {
-		t.Errorf("it asked %q", got)
-	}
+	return r.methods()
 }
