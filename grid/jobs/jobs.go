@@ -2,10 +2,10 @@
 // that each is answered once, whatever ends in the meantime.
 //
 // Start from [New] with a [Config]; run [Service.Run] beside the server, and
-// mount the [Service], which serves /v1/jobs and what is below it (http.go). A
+// mount the [Service], which serves /v1/jobs and what is below it (http.go, list.go). A
 // worker and a router each have one, of another [Side], on the same tables of
 // the ledger's file. What a job's life can be stands in state.go and is pure;
-// store.go and rows.go write it down; run.go claims jobs under leases and has
+// store.go, rows.go and sweep.go write it down; run.go claims jobs under leases and has
 // them fulfilled by the [Backend], which is the worker or the router itself.
 //
 // It may import grid, key, receipt and openai; cmd gives it the database and

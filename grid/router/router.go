@@ -10,7 +10,8 @@
 // (verdict.go), settle (settle.go). In the background go the polls of each
 // peer's capacity (poll.go, pending.go) and what they learn (roster.go,
 // health.go, clock.go). Jobs, which are answered later, are accepted in order.go
-// and seen through at a peer in follow.go; grid/jobs keeps them.
+// and seen through at a peer in follow.go (submit.go, deliver.go, withdraw.go);
+// grid/jobs keeps them.
 //
 // It may import grid, key, receipt and openai; cmd composes it with a source of
 // peers, a ledger and a round tripper, each behind an interface that stands
