@@ -120,7 +120,7 @@ func (n *node) addresses(asked []string) (list []string, err error) {
 		asked = n.config.Addresses
 	}
 	for _, address := range asked {
-		full, err := config.HostPort(address)
+		full, err := config.HostPort(address, n.config.ListenPort)
 		if err != nil {
 			return nil, err
 		}

@@ -178,11 +178,11 @@ func Loopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// HostPort completes an address with the port of the mesh.
-func HostPort(address string) (string, error) {
+// HostPort completes an address with the port of the listener.
+func HostPort(address string, listens int) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		host, port = strings.Trim(address, "[]"), link.Port
+		host, port = strings.Trim(address, "[]"), strconv.Itoa(listens)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@ ") {

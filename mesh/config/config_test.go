@@ -200,3 +200,17 @@ func TestToolProxy(t *testing.T) {
 		t.Errorf("an empty list of callers became %v, %v", c.ToolProxy.Callers, err)
 	}
 }
+
+func TestHostPort(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"cloud.example": "cloud.example:29000", "cloud.example:443": "cloud.example:443",
+		"192.0.2.7": "192.0.2.7:29000", "2001:db8::7": "[2001:db8::7]:29000", "[2001:db8::7]": "[2001:db8::7]:29000", "[2001:db8::7]:443": "[2001:db8::7]:443",
+		"": "", "a b": "", "wss://cloud.example": "", "cloud.example:0": "", "cloud.example:port": "", "me@cloud.example": "",
+	} {
+		got, err := HostPort(address, 29000)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("HostPort(%q) = %q, %v; want %q", address, got, err, want)
+		}
+	}
+}

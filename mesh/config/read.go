@@ -281,7 +281,7 @@ func (k *checker) checkAgents(c *Config) error {
 
 func (k *checker) checkRest(c *Config) error {
 	for i, a := range c.Addresses {
-		if _, err := HostPort(a); err != nil {
+		if _, err := HostPort(a, c.ListenPort); err != nil {
 			return k.fault(fmt.Sprintf("$.addresses[%d]", i), "%w", err)
 		}
 	}

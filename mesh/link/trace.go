@@ -44,11 +44,13 @@ func (d *Dialer) Trace(ctx context.Context, address string, pin key.ID) []Findin
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	u, err := ParseURL(address)
-	t.note(StepURL, time.Now(), "", err)
-	if err == nil {
-		t.url = u
-		t.run(ctx)
+	if err != nil {
+		t.note(StepURL, time.Now(), "", err)
+		return t.findings
 	}
+	t.url = u
+	t.note(StepURL, time.Now(), u.String(), nil)
+	t.run(ctx)
 	return t.findings
 }
 

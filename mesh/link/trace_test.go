@@ -50,6 +50,9 @@ func TestTraceNamesTheStepThatFails(t *testing.T) {
 			t.Errorf("%s: ended with %+v; want a failure of %q", name, last, test.failed)
 		}
 		for _, f := range found[:len(found)-1] {
+			if f.Note == "" {
+				t.Errorf("%s: nothing is told of the step %s", name, f.Step)
+			}
 			if f.Err != nil {
 				t.Errorf("%s: went on after %+v", name, f)
 			}
