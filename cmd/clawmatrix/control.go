@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"lobstah/internal/control"
 	"lobstah/internal/home"
@@ -57,4 +58,12 @@ type report struct {
 	Secret   string   `json:"secret"`           // which is in force, not itself
 	Relayed  int      `json:"relayed"`          // circuits of others that pass through here
 	Problems []string `json:"problems,omitempty"`
+	Guest    *lodging `json:"guest,omitempty"` // of a guest, which has no trust, secret and listener
+}
+
+// A lodging is what a guest was lent.
+type lodging struct {
+	Host    key.ID    `json:"host"`
+	Models  []string  `json:"models"` // none means all
+	Expires time.Time `json:"expires"`
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"lobstah/internal/cli"
 	"lobstah/key"
 	"lobstah/mesh/trust"
 )
@@ -25,7 +26,7 @@ type selfReport struct {
 }
 
 func (c *idCommand) Run(ctx context.Context, a *app) error {
-	conf, err := a.config()
+	name, err := a.ownName()
 	if err != nil {
 		return err
 	}
@@ -33,7 +34,7 @@ func (c *idCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	self := selfReport{conf.NodeID, id.ID(), trust.Words(id.ID())}
+	self := selfReport{name, id.ID(), trust.Words(id.ID())}
 	if c.JSON {
 		return a.json(self)
 	}
@@ -41,4 +42,18 @@ func (c *idCommand) Run(ctx context.Context, a *app) error {
 	a.say("key    %s", self.Key)
 	a.say("words  %s", self.Words)
 	return nil
+}
+
+// ownName is what this machine's node is called. A guest has no name but what it
+// is.
+func (a *app) ownName() (string, error) {
+	if !exists(a.home.Config) && exists(a.guestPath()) {
+		s, err := a.readGuest()
+		return "guest of " + cli.CleanLine(s.Node), err
+	}
+	conf, err := a.config()
+	if err != nil {
+		return "", err
+	}
+	return conf.NodeID, nil
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -196,9 +195,15 @@ func (n *node) listen() error {
 	return n.lock.Update(h)
 }
 
-// port opens a port, and says who has it when it is taken.
+// port opens a port that a field of the configuration names.
 func (n *node) port(field, host string, number int) (net.Listener, error) {
-	address := net.JoinHostPort(host, strconv.Itoa(number))
+	return openPort(host, number, field+" in "+n.home.Config)
+}
+
+// openPort opens a port, and says who has it when it is taken. Setting tells where
+// another one is chosen.
+func openPort(host string, number int, setting string) (net.Listener, error) {
+	address := hostPort(host, number)
 	l, err := net.Listen("tcp", address)
 	if err == nil {
 		return l, nil
@@ -207,7 +212,7 @@ func (n *node) port(field, host string, number int) (net.Listener, error) {
 	if owner, ok := portowner.Find(number); ok {
 		err = fmt.Errorf("%w: %s has that port", err, owner)
 	}
-	return nil, cli.Hintf(err, "stop that, or choose another port: %s in %s", field, n.home.Config)
+	return nil, cli.Hintf(err, "stop that, or choose another port: %s", setting)
 }
 
 const (

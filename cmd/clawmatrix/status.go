@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,12 @@ func (a *app) printStatus(r report) error {
 	t.Row("key", r.Key.String())
 	t.Row("version", r.Version)
 	t.Row("config", r.Config)
-	t.Row("trust", r.Trust)
-	t.Row("secret", r.Secret)
+	if g := r.Guest; g != nil {
+		t.Row("lent", cmp.Or(strings.Join(g.Models, ", "), "all models")+", until "+g.Expires.Local().Format(time.DateTime))
+	} else {
+		t.Row("trust", r.Trust)
+		t.Row("secret", r.Secret)
+	}
 	if r.Listen != "" {
 		t.Row("listens", r.Listen)
 	}

@@ -15,6 +15,7 @@ import (
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
 	"lobstah/internal/durable"
+	"lobstah/internal/home"
 	"lobstah/internal/livefile"
 	"lobstah/key"
 	"lobstah/mesh"
@@ -72,30 +73,62 @@ func (a *app) beGuest(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, host.Close()) }()
-	l, err := net.Listen("tcp", hostPort("127.0.0.1", s.ProxyPort))
+	ctx, halt := context.WithCancel(ctx)
+	defer halt()
+	parts, err := a.guestParts(lock, s, host, log, halt)
 	if err != nil {
-		return cli.Hintf(err, "choose another port: proxyPort in %s", a.guestPath())
+		return err
+	}
+	a.say("guest   of %s, until %s", cli.CleanLine(s.Node), s.Expires.Local().Format(time.DateTime))
+	a.say("models  %s/v1", s.base())
+	return serveUntil(ctx, log, parts)
+}
+
+// guestParts opens what a guest serves: the port of the models, for programs of
+// this machine, and the socket, for its owner.
+func (a *app) guestParts(lock *home.Lock, s stay, host http.RoundTripper, log *slog.Logger, halt func()) (map[net.Listener]http.Handler, error) {
+	l, err := openPort("127.0.0.1", s.ProxyPort, "proxyPort in "+a.guestPath())
+	if err != nil {
+		return nil, err
 	}
 	owner, err := control.Listen(a.home.Dir)
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return nil, errors.Join(err, l.Close())
 	}
 	h := lock.Holder()
 	h.Socket = owner.Path()
 	if err := lock.Update(h); err != nil {
-		return errors.Join(err, l.Close(), owner.Close())
+		return nil, errors.Join(err, l.Close(), owner.Close())
 	}
-	ctx, halt := context.WithCancel(ctx)
-	defer halt()
-	commands := http.NewServeMux()
-	commands.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
+	return map[net.Listener]http.Handler{l: localOnly(s.ProxyPort, s.proxy(host, log)), owner: a.guestCommands(h, s, halt)}, nil
+}
+
+// guestCommands answers the owner's commands: how it is, stop, and to all others
+// that a guest is no node.
+func (a *app) guestCommands(h home.Holder, s stay, halt func()) http.Handler {
+	mux := http.NewServeMux()
+	answer(mux, "GET /status", func(ctx context.Context, _ none) (report, error) {
+		id, err := a.identity(ctx)
+		return report{
+			Holder: h, Node: "guest of " + s.Node, Key: id.ID(), Version: version(), Config: a.guestPath(), Proxy: s.base(),
+			Guest: &lodging{Host: s.Host, Models: orEmpty(s.Models), Expires: s.Expires},
+		}, err
+	})
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
 		halt()
 		control.Reply(w, none{}, nil)
 	})
-	a.say("guest   of %s, until %s", cli.CleanLine(s.Node), s.Expires.Local().Format(time.DateTime))
-	a.say("models  http://%s/v1", l.Addr())
-	return serveUntil(ctx, log, map[net.Listener]http.Handler{l: localOnly(s.ProxyPort, s.proxy(host, log)), owner: commands})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		control.Reply(w, nil, &control.Error{
+			Status: http.StatusForbidden, Message: fmt.Sprintf("this machine is a guest of %s: it may use models there, and is no node of the mesh", s.Node),
+			Hint: "clawmatrix status shows what it may use; to be a node, ask for an invitation without --guest and join with another folder: --home DIR",
+		})
+	})
+	return mux
 }
+
+// base is the address of the models for programs of this machine.
+func (s *stay) base() string { return "http://" + hostPort("127.0.0.1", s.ProxyPort) }
 
 // proxy passes what programs of this machine ask on to the host.
 func (s *stay) proxy(host http.RoundTripper, log *slog.Logger) http.Handler {
@@ -127,8 +160,12 @@ func serveUntil(ctx context.Context, log *slog.Logger, parts map[net.Listener]ht
 	case err = <-failed:
 		left--
 	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastBytes)
+	defer cancel()
 	for _, server := range servers {
-		err = errors.Join(err, server.Close())
+		if server.Shutdown(last) != nil { // the answer to stop has to leave, and nothing waits for longer ones
+			err = errors.Join(err, server.Close())
+		}
 	}
 	for range left {
 		<-failed // that it was closed
