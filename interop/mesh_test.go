@@ -60,6 +60,55 @@ toolProxy: {enabled: true, allow: [exec, read]}
 	}
 }
 
+// TestA2AServer hands tasks over a mesh to agents made with the official A2A SDK:
+// streamed and whole, with a question, a failure and a cancellation.
+func TestA2AServer(t *testing.T) {
+	if _, err := os.Stat("js/node_modules/@a2a-js/sdk"); err != nil {
+		missing(t, "run npm ci in interop/js first: %v", err)
+	}
+	program := filepath.Join(t.TempDir(), "clawmatrix")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/clawmatrix").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	agents, port := freePort(t), freePort(t)
+	t.Setenv("PORT", agents)
+	said := background(t, "node", "js/a2a-agent.mjs")
+	await(t, "the agents", func() bool { return strings.Contains(said(), "ready") })
+	office, home := t.TempDir(), t.TempDir()
+	const secret = "secret: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", freePort(t), port))
+	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, freePort(t))+fmt.Sprintf(`agents:
+  - {id: streams, a2a: "http://127.0.0.1:%s/streams"}
+  - {id: whole, a2a: "http://127.0.0.1:%[1]s/whole/.well-known/agent-card.json"}
+`, agents))
+	background(t, program, "--home", office, "start")
+	background(t, program, "--home", home, "start")
+	run := func(args ...string) string {
+		out, _ := exec.CommandContext(t.Context(), program, append([]string{"--home", home}, args...)...).CombinedOutput() // what it says counts
+		return string(out)
+	}
+	await(t, "the nodes to meet", func() bool { return strings.Contains(run("peers", "--json"), `"whole"`) })
+	for _, agent := range []string{"streams", "whole"} {
+		says := func(want string, args ...string) {
+			t.Helper()
+			if out := run(args...); !strings.Contains(out, want) {
+				t.Errorf("%s: clawmatrix %q says %q, want %q in it", agent, args, out, want)
+			}
+		}
+		says("good morning", "handoff", agent, "good morning")
+		says("there is no such branch", "handoff", agent, "fail, please")
+		id := strings.TrimSpace(run("handoff", "--no-wait", agent, "ask me"))
+		says("the agent asks: "+agent+"@office: which branch?", "task", id)
+		says("merged main", "task", id, "--answer", "main")
+	}
+	id := strings.TrimSpace(run("handoff", "--no-wait", "streams", "work on"))
+	await(t, "the agent to work", func() bool { return strings.Contains(run("tasks"), "working") })
+	if out := run("task", id, "--cancel"); !strings.Contains(out, "cancelled") {
+		t.Errorf("cancelling says %q", out)
+	}
+	await(t, "the agent to be told", func() bool { return strings.Contains(said(), "cancelled") })
+}
+
 func configure(t *testing.T, dir, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600); err != nil {
@@ -68,8 +117,8 @@ func configure(t *testing.T, dir, text string) {
 }
 
 // background runs a program until the test ends; its log is kept with the
-// test's artifacts.
-func background(t *testing.T, program string, args ...string) {
+// test's artifacts. It returns what the program has said so far.
+func background(t *testing.T, program string, args ...string) (said func() string) {
 	t.Helper()
 	log, err := os.CreateTemp(t.ArtifactDir(), "clawmatrix-*.log")
 	if err != nil {
@@ -92,6 +141,13 @@ func background(t *testing.T, program string, args ...string) {
 		}
 		log.Close()
 	})
+	return func() string {
+		text, err := os.ReadFile(log.Name())
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
 }
 
 // await looks until something is so.

@@ -75,14 +75,20 @@ type artifactUpdate struct {
 }
 
 type card struct {
-	Name         string          `json:"name"`
-	Description  string          `json:"description"`
-	Version      string          `json:"version"`
-	Interfaces   []endpoint      `json:"supportedInterfaces"`
-	Capabilities map[string]bool `json:"capabilities"`
-	InputModes   []string        `json:"defaultInputModes"`
-	OutputModes  []string        `json:"defaultOutputModes"`
-	Skills       []skill         `json:"skills"`
+	Name         string       `json:"name"`
+	Description  string       `json:"description"`
+	Version      string       `json:"version"`
+	Interfaces   []endpoint   `json:"supportedInterfaces"`
+	Capabilities capabilities `json:"capabilities"`
+	InputModes   []string     `json:"defaultInputModes"`
+	OutputModes  []string     `json:"defaultOutputModes"`
+	Skills       []skill      `json:"skills"`
+}
+
+// capabilities are what is used here of them.
+type capabilities struct {
+	Streaming         bool `json:"streaming"`
+	PushNotifications bool `json:"pushNotifications"`
 }
 
 type endpoint struct {

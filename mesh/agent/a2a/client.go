@@ -100,7 +100,7 @@ func (r *run) find(ctx context.Context) error {
 	}
 	for _, i := range c.Interfaces {
 		if i.Binding == "JSONRPC" && strings.HasPrefix(i.Protocol, "1.") {
-			r.endpoint, r.streams = i.URL, c.Capabilities["streaming"]
+			r.endpoint, r.streams = i.URL, c.Capabilities.Streaming
 			return nil
 		}
 	}

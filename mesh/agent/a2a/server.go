@@ -81,7 +81,7 @@ func (s *Server) card(target string, m agent.Match) card {
 	return card{
 		Name: target, Description: description, Version: Version,
 		Interfaces:   []endpoint{{s.Base + "/" + target, "JSONRPC", Version}},
-		Capabilities: map[string]bool{"streaming": true, "pushNotifications": false},
+		Capabilities: capabilities{Streaming: true},
 		InputModes:   []string{"text/plain"}, OutputModes: []string{"text/plain"},
 		Skills: []skill{{"task", "Do a task", description, tags}},
 	}
