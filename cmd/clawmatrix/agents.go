@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"lobstah/key"
 	"lobstah/mesh"
 	"lobstah/mesh/agent"
 	"lobstah/mesh/agent/a2a"
@@ -24,7 +25,7 @@ import (
 // outbox that asks those of others, and mounts both. They work until ctx ends.
 func (n *node) openAgents(ctx context.Context) (err error) {
 	n.desk, err = agent.OpenDesk(agent.DeskConfig{
-		Dir: filepath.Join(n.home.Dir, "tasks", "taken"), Seats: n.seats(), Who: n.handing, Self: n.id.ID(), Log: n.log.With("part", "agents"),
+		Dir: filepath.Join(n.home.Dir, "tasks", "taken"), Seats: n.seats(), Who: n.handing, Caller: n.asking, Self: n.id.ID(), Log: n.log.With("part", "agents"),
 	})
 	if err != nil {
 		return err
@@ -107,7 +108,16 @@ func (n *node) handing(r *http.Request) (agent.Caller, error) {
 		return agent.Caller{ID: n.id.ID(), Name: n.config.NodeID, Verified: true}, nil
 	}
 	id, err := mesh.Caller(r)
-	return agent.Caller{ID: id, Name: n.nameOf(id), Verified: n.verified(id)}, err
+	return n.asking(id), err
+}
+
+// asking is who a node is. A name that is pinned to another key is not its own.
+func (n *node) asking(id key.ID) agent.Caller {
+	c := agent.Caller{ID: id, Name: n.nameOf(id), Verified: n.verified(id)}
+	if other, pinned := n.state.pinned()[c.Name]; pinned && other != id {
+		c.Name = ""
+	}
+	return c
 }
 
 // unreached orders nodes without a way behind those with one.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"lobstah/internal/control"
@@ -21,13 +22,15 @@ const tellAgain = time.Minute
 
 // heard is told what happens to members, by the mesh while it is busy.
 func (n *node) heard(e member.Event) {
-	select {
-	case n.news <- e:
-	default: // keepHouse looks at everything whenever it wakes
+	switch e.Change {
+	case member.Joined:
+		n.wake()
+	case member.Revoked:
+		n.banned.add(e.Key)
 	}
 }
 
-// wake lets keepHouse look around.
+// wake lets handOn look around.
 func (n *node) wake() {
 	select {
 	case n.woken <- struct{}{}:
@@ -35,10 +38,65 @@ func (n *node) wake() {
 	}
 }
 
-// keepHouse writes down what the mesh tells and hands new secrets on, until ctx
-// ends.
+// A notice is a set of keys that somebody has to look at. Adding never waits, and
+// nothing is lost however long nobody looks. There are as many as the mesh revokes.
+type notice struct {
+	some chan struct{} // holds a token when there is something to look at
+
+	mu   sync.Mutex
+	keys map[key.ID]bool // guarded by mu
+}
+
+func newNotice() *notice { return &notice{some: make(chan struct{}, 1), keys: map[key.ID]bool{}} }
+
+func (o *notice) add(id key.ID) {
+	o.mu.Lock()
+	o.keys[id] = true
+	o.mu.Unlock()
+	select {
+	case o.some <- struct{}{}:
+	default: // it will be taken with those before
+	}
+}
+
+func (o *notice) take() map[key.ID]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	keys := o.keys
+	o.keys = map[key.ID]bool{}
+	return keys
+}
+
+// keepHouse ends what revoked nodes have here and writes the revocations down,
+// until ctx ends.
 func (n *node) keepHouse(ctx context.Context) {
-	told := map[key.ID]string{} // the newest rotation that a node has
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.banned.some:
+		}
+		for id := range n.banned.take() {
+			n.tools.Drop(id)
+			n.desk.Drop(id)
+			n.exchange.Drop(id)
+		}
+		if err := n.keepRevocations(ctx); err != nil {
+			n.log.Error("cannot keep a revocation: it will be asked of the others after a restart", "err", err)
+		}
+	}
+}
+
+// told is what a process of another node was told last.
+type told struct {
+	rotation string
+	epoch    uint64 // of the process
+}
+
+// handOn hands new secrets on, until ctx ends. Nodes may be slow to take them, so
+// nothing else waits for it.
+func (n *node) handOn(ctx context.Context) {
+	have := map[key.ID]told{}
 	tick := time.NewTicker(tellAgain)
 	defer tick.Stop()
 	for {
@@ -47,19 +105,8 @@ func (n *node) keepHouse(ctx context.Context) {
 			return
 		case <-tick.C:
 		case <-n.woken:
-		case e := <-n.news:
-			if e.Change == member.Revoked {
-				n.tools.Drop(e.Key)
-				if err := n.keepRevocations(ctx); err != nil {
-					n.log.Error("cannot keep a revocation: it will be asked of the others after a restart", "node", e.Name, "err", err)
-				}
-			}
-			if e.Change != member.Joined {
-				continue
-			}
-			delete(told, e.Key)
 		}
-		n.spreadSecret(ctx, told)
+		have = n.spreadSecret(ctx, have)
 	}
 }
 
@@ -68,26 +115,31 @@ func (n *node) keepRevocations(ctx context.Context) error {
 }
 
 // spreadSecret tells the newest secret, if there is one that followed a
-// revocation, to trusted nodes that were not told since they came.
-func (n *node) spreadSecret(ctx context.Context, told map[key.ID]string) {
+// revocation, to trusted processes that do not have it, and returns those that do.
+func (n *node) spreadSecret(ctx context.Context, have map[key.ID]told) map[key.ID]told {
 	rotations, err := trust.ReadRotations(n.state.files.rotations)
 	if err != nil || len(rotations) == 0 {
 		if err != nil {
 			n.log.Error("cannot read the new secrets", "err", err)
 		}
-		return
+		return have
 	}
 	newest := rotations[0]
+	now := map[key.ID]told{}
 	for _, m := range n.mesh.Members() {
-		if m.Status != member.Alive || told[m.Key] == newest.ID() || m.Key == newest.Without || !n.verified(m.Key) {
+		if m.Status != member.Alive || m.Key == newest.Without || !n.verified(m.Key) {
 			continue
 		}
-		if err := n.tell(ctx, m.Key, newest); err != nil {
-			n.log.Debug("a node did not take the new secret yet", "node", m.Name, "err", err)
-			continue
+		want := told{newest.ID(), m.Epoch}
+		if have[m.Key] != want {
+			if err := n.tell(ctx, m.Key, newest); err != nil {
+				n.log.Debug("a node did not take the new secret yet", "node", m.Name, "err", err)
+				continue
+			}
 		}
-		told[m.Key] = newest.ID()
+		now[m.Key] = want
 	}
+	return now
 }
 
 // ask calls another node's program over the mesh.

@@ -54,9 +54,9 @@ type node struct {
 	tasks   sync.WaitGroup
 	servers []*http.Server // closed in reverse order
 	closers []func(context.Context) error
-	failed  chan error        // the first server that failed; buffered
-	news    chan member.Event // for keepHouse
-	woken   chan struct{}     // for keepHouse; capacity 1
+	failed  chan error    // the first server that failed; buffered
+	banned  *notice       // for keepHouse: revoked nodes
+	woken   chan struct{} // for handOn; capacity 1
 
 	rotating sync.Mutex // held while the secret changes
 
@@ -110,9 +110,9 @@ func (n *node) atEnd(do func(context.Context) error) { n.closers = append(n.clos
 // returns ends with ctx, or when the owner asks to stop.
 func (a *app) openNode(ctx context.Context, log *slog.Logger) (*node, context.Context, error) {
 	n := &node{
-		app: a, log: log, failed: make(chan error, 1), news: make(chan member.Event, maxNews),
+		app: a, log: log, failed: make(chan error, 1), banned: newNotice(), woken: make(chan struct{}, 1),
 		onPort: http.NewServeMux(), onMesh: http.NewServeMux(), onLocal: http.NewServeMux(), onSocket: http.NewServeMux(),
-		onGuests: http.NewServeMux(), woken: make(chan struct{}, 1),
+		onGuests: http.NewServeMux(),
 	}
 	ctx, n.halt = context.WithCancel(ctx)
 	if err := n.open(ctx); err != nil {
@@ -216,7 +216,6 @@ func openPort(host string, number int, setting string) (net.Listener, error) {
 }
 
 const (
-	maxNews        = 1024 // events of the mesh that wait to be looked at
 	headerPatience = 10 * time.Second
 	idlePatience   = 2 * time.Minute
 	maxHeader      = 64 << 10
@@ -246,6 +245,7 @@ func (n *node) run(ctx context.Context) error {
 	// The node leaves the mesh in close, after its handlers have finished.
 	n.tasks.Go(func() { meshed <- n.mesh.Run(context.WithoutCancel(ctx)) })
 	n.tasks.Go(func() { n.keepHouse(ctx) })
+	n.tasks.Go(func() { n.handOn(ctx) })
 	select {
 	case <-ctx.Done():
 		return nil

@@ -32,11 +32,12 @@ type DeskConfig struct {
 	Seats []Seat
 	Who   func(*http.Request) (Caller, error) // who sent a request of the mesh
 
-	Self    key.ID        // of this node, whose own tasks need no marks
-	Waiting int           // tasks that may wait for one agent; zero means 16
-	Kept    int           // finished tasks that are remembered; zero means 1,000
-	Keep    time.Duration // for how long; zero means a week
-	Rate    rate.Limit    // tasks of one node; zero means one in 2 s, with a burst of 10
+	Caller  func(key.ID) Caller // who a node is by now, for tasks that waited; nil asks nothing of them
+	Self    key.ID              // of this node, whose own tasks need no marks
+	Waiting int                 // tasks that may wait for one agent; zero means 16
+	Kept    int                 // finished tasks that are remembered; zero means 1,000
+	Keep    time.Duration       // for how long; zero means a week
+	Rate    rate.Limit          // tasks of one node; zero means one in 2 s, with a burst of 10
 	Log     *slog.Logger
 	Now     func() time.Time
 }
@@ -256,7 +257,7 @@ func (d *Desk) Stop(id string) error {
 }
 
 // ErrCancelled is the cause of a Run's end when its task was cancelled.
-var ErrCancelled = errors.New("cancelled by the node that asked")
+var ErrCancelled = errors.New("cancelled")
 
 // stop cancels a task. The lock is held.
 func (d *Desk) stop(e *entry, why string) {

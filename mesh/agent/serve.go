@@ -280,7 +280,7 @@ func (d *Desk) serveCancel(w http.ResponseWriter, r *http.Request, who Caller) e
 	if err != nil {
 		return err
 	}
-	d.stop(e, "by its will")
+	d.stop(e, "by the node that asked")
 	writeJSON(w, http.StatusOK, Update{State: e.task.State})
 	return nil
 }

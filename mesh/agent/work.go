@@ -37,6 +37,10 @@ func (d *Desk) begin(e *entry, s *seat, cancel context.CancelCauseFunc) (Work, b
 	if e.task.State.Final() {
 		return Work{}, false
 	}
+	if why := d.barred(e, s); why != nil {
+		d.end(e, Failed, "", fmt.Sprintf("it was not begun: %v", why))
+		return Work{}, false
+	}
 	e.task.State, e.task.Question, e.task.Updated = Working, "", d.cfg.Now()
 	if err := d.store.put(&e.task); err != nil {
 		// Begun without a trace, it would be done again after a restart.
