@@ -74,7 +74,7 @@ func (c *sendCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if !task.Taken {
-		a.note("%s cannot be reached now; the message waits. clawmatrix task %s follows it.", task.NodeName, task.ID)
+		a.note("The message waits: %s. clawmatrix task %s follows it.", cli.Clean(task.Trouble), task.ID)
 		return nil
 	}
 	a.say("%s@%s has it", task.Brief.Agent, task.NodeName)

@@ -112,7 +112,7 @@ func (a *app) mcpSend(ctx context.Context, in sendParams, _ func(string)) (strin
 	}
 	to := task.Brief.Agent + "@" + task.NodeName
 	if !task.Taken {
-		return to + " cannot be reached now; the message waits", nil
+		return to + " does not have the message yet; it waits: " + task.Trouble, nil
 	}
 	return to + " has the message", nil
 }

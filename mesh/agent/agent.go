@@ -128,6 +128,8 @@ type Task struct {
 
 	Taken    bool `json:"taken,omitempty"`    // asking side: the other node has it
 	Unwanted bool `json:"unwanted,omitempty"` // asking side: cancelled, and the other node is to be told
+
+	Trouble string `json:"trouble,omitempty"` // asking side: what went wrong at the last try, which is followed by another
 }
 
 // NewID returns a task's identifier: 128 random bits in hex.
@@ -151,7 +153,7 @@ type Caller struct {
 
 // String names the caller for people.
 func (c Caller) String() string {
-	if c.Name == "" {
+	if c.Name == "" || c.Name == c.ID.Short() {
 		return c.ID.Short()
 	}
 	return c.Name + " (" + c.ID.Short() + ")"

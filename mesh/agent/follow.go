@@ -104,6 +104,8 @@ func (o *Outbox) over(s *sent, err error) bool {
 		o.end(s, Failed, "", no.message)
 	case o.cfg.Now().Sub(s.heard) > o.cfg.Patience:
 		o.end(s, Lost, "", fmt.Sprintf("nothing was heard of the node for %v: %v", o.cfg.Patience, err))
+	default:
+		o.note(s, err)
 	}
 	return s.task.State.Final()
 }
@@ -117,6 +119,7 @@ func (o *Outbox) put(ctx context.Context, s *sent) error {
 		return err
 	}
 	o.mu.Lock()
+	o.note(s, nil)
 	unwanted := s.task.Unwanted // meanwhile, and the node may not have known the task when it was told
 	s.heard = o.cfg.Now()
 	if !s.task.State.Final() {
@@ -176,6 +179,7 @@ func (o *Outbox) apply(s *sent, u Update) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s.heard = o.cfg.Now()
+	o.note(s, nil)
 	if u.Text != "" {
 		s.said.say(strings.ToValidUTF8(u.Text, "\uFFFD"))
 		o.tell(s)

@@ -136,6 +136,7 @@ func (o *Outbox) Ask(ctx context.Context, node key.ID, name string, b Brief) (Ta
 		o.end(s, Failed, "", no.message)
 		return s.task, no
 	}
+	o.note(s, err)
 	return s.task, nil
 }
 
@@ -280,6 +281,14 @@ func (o *Outbox) change(s *sent) {
 	o.tell(s)
 }
 
+// note remembers what went wrong at a try, or that nothing did. The lock is held.
+func (o *Outbox) note(s *sent, err error) {
+	s.task.Trouble = ""
+	if err != nil {
+		s.task.Trouble = short(err.Error(), MaxQuestion)
+	}
+}
+
 func (o *Outbox) tell(s *sent) {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -290,7 +299,7 @@ func (o *Outbox) end(s *sent, state State, output, why string) {
 	if s.task.State.Final() {
 		return
 	}
-	s.task.State, s.task.Output, s.task.Error, s.task.Question = state, Cut(output), short(why, MaxQuestion), ""
+	s.task.State, s.task.Output, s.task.Error, s.task.Question, s.task.Trouble = state, Cut(output), short(why, MaxQuestion), "", ""
 	o.change(s)
 }
 
