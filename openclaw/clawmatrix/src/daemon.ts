@@ -108,12 +108,15 @@ export class Daemon {
     const running = await this.#running();
     if (running) return this.#log.info(`clawmatrix: uses the node ${running.node} (process ${running.pid}) that already runs with ${this.#plan.home}, and leaves it running`);
     const args = await this.#arguments();
+    let ran = false;
     for (let wait = firstPause; !this.#stopped.signal.aborted; wait = Math.min(2 * wait, longestPause)) {
       const began = Date.now();
-      const end = await this.#run(args);
+      const { ready, words } = await this.#run(args);
       if (this.#stopped.signal.aborted) return;
+      if (!ready && !ran) throw new Error(`clawmatrix did not start: ${words.trim() || "it said nothing"}`);
+      ran = true;
       if (Date.now() - began > longestPause) wait = firstPause;
-      this.#log.error(`clawmatrix: the node ended${end ? `: ${end}` : ""}; it is started again in ${wait / 1000} s`);
+      this.#log.error(`clawmatrix: the node ended: ${words.trim().split("\n").at(-1) ?? ""}; it is started again in ${wait / 1000} s`);
       await pause(wait, undefined, { signal: this.#stopped.signal }).catch(() => {}); // stopped
     }
   }
@@ -133,8 +136,8 @@ export class Daemon {
     return ["--home", home, "start", "--log-json", "--until-eof"];
   }
 
-  /** Runs the program until it ends, and tells its last words. One that never became ready is an error. */
-  async #run(args: string[]): Promise<string> {
+  /** Runs the program until it ends, and tells whether it was ready and its last words. */
+  async #run(args: string[]): Promise<{ ready: boolean; words: string }> {
     const child = spawn(this.#plan.binary, args, { env: this.#plan.env, stdio: ["pipe", "ignore", "pipe"], windowsHide: true });
     this.#child = child;
     child.stdin?.on("error", () => {}); // it is there to be closed, so that no node outlives a gateway that is killed
@@ -149,8 +152,7 @@ export class Daemon {
     const ready = await Promise.race([this.#ready(child), gone.then(() => false)]);
     if (this.#stopped.signal.aborted) child.kill("SIGTERM"); // it was asked to before there was a child
     await gone;
-    if (!ready && !this.#stopped.signal.aborted) throw new Error(`clawmatrix did not start: ${words.trim() || "it said nothing"}`);
-    return words.trim().split("\n").at(-1) ?? "";
+    return { ready, words };
   }
 
   async #ready(child: ChildProcess): Promise<boolean> {

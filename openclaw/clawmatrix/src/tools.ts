@@ -189,7 +189,9 @@ function shown(tool: string, { executor, result, replayed }: Outcome): Answer {
   const head = `${tool} ran on ${executor.node}${exit}${replayed ? " (earlier, under the same key)" : ""}${cut ? ` (${cut.omittedBytes} of ${cut.totalBytes} bytes left out)` : ""}:\n`;
   if (result.isError) throw new Error(head + result.content.map((part) => part.text ?? "").join(""));
   const parts = result.content.map((part): AnyContent =>
-    part.type === "image" && part.data && part.mimeType ? { type: "image", data: part.data, mimeType: part.mimeType } : { type: "text", text: part.text ?? `[${part.type}]` },
+    part.type === "image" && part.data && part.mimeType
+      ? { type: "image", data: part.data, mimeType: part.mimeType }
+      : { type: "text", text: part.text ?? (part.type === "text" ? "" : `[${part.type}]`) },
   );
   const first = parts[0]?.type === "text" ? parts.shift() : undefined;
   return {

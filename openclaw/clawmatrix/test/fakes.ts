@@ -45,12 +45,16 @@ export async function serve(t: Cleanup, handler: http.RequestListener): Promise<
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+/** A port below those that the system gives to anybody, so that it stays free while a node is started again. */
 export async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const server = net.createServer();
+    const free = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 let built: string | undefined;
