@@ -51,6 +51,7 @@ func (n *Node) dialForever(ctx context.Context, i int) {
 	var backoff link.Backoff
 	for ctx.Err() == nil {
 		n.noteDial(i, func(d *Dial) { d.Next = time.Time{} })
+		renewed := n.whenRenewed()
 		dialer := link.Dialer{Identity: n.linkIdentity(), Admit: n.admit, Heartbeat: n.cfg.Beat, DialContext: n.cfg.Dial, Roots: n.cfg.Roots}
 		l, err := dialer.Dial(ctx, p.URL, n.keyOf(p))
 		if err == nil {
@@ -71,8 +72,17 @@ func (n *Node) dialForever(ctx context.Context, i int) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
+		case <-renewed: // what was hopeless may not be any more
+			backoff = link.Backoff{}
 		}
 	}
+}
+
+// whenRenewed is closed when the secrets change.
+func (n *Node) whenRenewed() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.renewed
 }
 
 // keyOf is the key that a configured peer must have, zero for any.

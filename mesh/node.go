@@ -107,7 +107,8 @@ type Node struct {
 	links   map[key.ID]*neighbour
 	secrets []link.Secret
 	retired []link.Secret
-	dials   []Dial // by the index of the peer
+	renewed chan struct{} // closed, and made anew, when the secrets change
+	dials   []Dial        // by the index of the peer
 }
 
 // neighbour is the other end of a link that is part of the mesh.
@@ -127,7 +128,7 @@ func New(cfg Config) (*Node, error) {
 	cfg.Epoch = cmp.Or(cfg.Epoch, uint64(time.Now().UnixMilli()))
 	n := &Node{
 		cfg: cfg, self: cfg.Pair.ID(), links: map[key.ID]*neighbour{}, secrets: slices.Clone(cfg.Secrets), retired: slices.Clone(cfg.Retired),
-		wake: make(chan struct{}, 1), ran: make(chan struct{}),
+		wake: make(chan struct{}, 1), ran: make(chan struct{}), renewed: make(chan struct{}),
 	}
 	for _, p := range cfg.Peers {
 		n.dials = append(n.dials, Dial{Peer: p})
@@ -436,7 +437,8 @@ func (n *Node) Revoke(id key.ID, reason string) (err error) {
 }
 
 // SetSecrets replaces the secrets for all links that begin from now on. Retired
-// ones let pinned nodes in that have not heard of the new ones yet.
+// ones let pinned nodes in that have not heard of the new ones yet. Peers that
+// did not take the ones before are dialled at once.
 func (n *Node) SetSecrets(secrets, retired []link.Secret) error {
 	if len(secrets) == 0 || len(secrets)+len(retired) > link.MaxSecrets {
 		return fmt.Errorf("%d cluster secrets and %d retired ones, want 1 to %d", len(secrets), len(retired), link.MaxSecrets)
@@ -444,6 +446,8 @@ func (n *Node) SetSecrets(secrets, retired []link.Secret) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.secrets, n.retired = slices.Clone(secrets), slices.Clone(retired)
+	close(n.renewed)
+	n.renewed = make(chan struct{})
 	return nil
 }
 

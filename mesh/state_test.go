@@ -1,10 +1,12 @@
 package mesh_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"lobstah/key"
 	"lobstah/mesh"
@@ -134,4 +136,27 @@ func TestRevocationOfOneWhoIsVerifiedLater(t *testing.T) {
 		node.SetPins(map[string]key.ID{"hub": hub.ID()})
 		return node.Revoked(bad)
 	})
+}
+
+// Whoever was refused for its secret is dialled at once when that changes, and not
+// after the wait of a minute that follows a refusal.
+func TestNewSecretsAreTriedAtOnce(t *testing.T) {
+	t.Parallel()
+	other, err := link.NewSecret("another secret, which the hub does not have")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := start(t, 1, http.NotFoundHandler())
+	office := start(t, 2, http.NotFoundHandler(), func(c *mesh.Config) {
+		c.Secrets, c.Peers = []link.Secret{other}, []mesh.Peer{{URL: hub.url, Key: pair(1).ID()}}
+	})
+	refused := func() bool {
+		d := office.Dials()[0]
+		return errors.Is(d.Err, link.ErrRefused) && time.Until(d.Next) > 0
+	}
+	until(t, "the office is refused", refused)
+	if err := office.SetSecrets([]link.Secret{secret()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	office.sees(hub)
 }

@@ -18,9 +18,7 @@ import (
 	"lobstah/internal/cli"
 	"lobstah/mesh"
 	"lobstah/mesh/config"
-	"lobstah/mesh/link"
 	"lobstah/mesh/member"
-	"lobstah/mesh/trust"
 )
 
 // meshPatience is how long starting waits for the first link.
@@ -47,7 +45,11 @@ func (p *process) joinMesh(ctx context.Context, s meshSettings, tags ...string) 
 	if err != nil {
 		return cli.Hintf(fmt.Errorf("--mesh: %w", err), "clawmatrix init begins a mesh, clawmatrix join LINE joins one; --mesh-config FILE names another file")
 	}
-	settings, err := p.meshNode(c, filepath.Dir(path))
+	shared, err := readMeshState(path)
+	if err != nil {
+		return fmt.Errorf("--mesh: %w", err)
+	}
+	settings, err := p.meshNode(c, shared)
 	if err != nil {
 		return fmt.Errorf("--mesh: %w", err)
 	}
@@ -67,6 +69,7 @@ func (p *process) joinMesh(ctx context.Context, s meshSettings, tags ...string) 
 			p.log.Error("the mesh is left", "err", err)
 		}
 	})
+	p.task(func() { p.shareMesh(node, path, shared) })
 	p.awaitMesh(ctx, joined)
 	return nil
 }
@@ -98,25 +101,12 @@ func (p *process) meshConfig(s meshSettings) string {
 
 // meshNode is the grid's node: it dials whom the machine's own node dials, and
 // that one too when it listens.
-func (p *process) meshNode(c *config.Config, dir string) (settings mesh.Config, err error) {
-	pins, err := trust.Read(filepath.Join(dir, "pins.json"))
-	if err != nil {
-		return settings, err
-	}
-	rotations, err := trust.ReadRotations(filepath.Join(dir, "secrets.json"))
-	if err != nil {
-		return settings, err
-	}
-	settings = mesh.Config{Pair: p.id.Pair, Name: c.NodeID + "-grid", Pins: trust.Map(pins), Log: p.log.With("part", "mesh")}
-	current, _ := trust.InForce(c.Secret, rotations)
+func (p *process) meshNode(c *config.Config, shared *meshState) (settings mesh.Config, err error) {
+	settings = mesh.Config{Pair: p.id.Pair, Name: c.NodeID + "-grid", Pins: shared.pins, Log: p.log.With("part", "mesh")}
 	done := p.Progress("drawing the mesh's key from its secret, which is slow on purpose")
 	defer done()
-	for _, text := range current {
-		secret, err := link.NewSecret(text)
-		if err != nil {
-			return settings, err
-		}
-		settings.Secrets = append(settings.Secrets, secret)
+	if settings.Secrets, settings.Retired, err = shared.draw(); err != nil {
+		return settings, err
 	}
 	if c.Listen {
 		url := "ws://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(c.ListenPort))
