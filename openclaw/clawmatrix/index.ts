@@ -11,7 +11,7 @@ import { homeOf, nodeConfiguration, type ClawmatrixConfig } from "./src/config.t
 import { Daemon, findProgram, howToInstall, writePrivate } from "./src/daemon.ts";
 import { isKeptFrom, Lending } from "./src/lending.ts";
 import { Node } from "./src/node.ts";
-import { offerKey, provider } from "./src/provider.ts";
+import { createProvider, offerKey } from "./src/provider.ts";
 import { readStatus, render } from "./src/status.ts";
 import { gatewayTools } from "./src/toolbox.ts";
 import { createTool, toolNames } from "./src/tools.ts";
@@ -25,7 +25,7 @@ export default {
     const node = () => new Node(homeOf(config(), stateDir(api), process.env));
     for (const name of toolNames) api.registerTool((ctx) => createTool(name, node, config(), ctx) as never, { name });
     offerKey(process.env);
-    api.registerProvider(provider);
+    api.registerProvider(createProvider(node));
     registerTerminal(api, node);
     registerMesh(api, config);
     api.on("before_tool_call", ({ toolName, runId }, ctx) => {

@@ -19,7 +19,6 @@ export type Agent = { id: string; accept?: string[]; command?: string[]; a2a?: s
 export type ClawmatrixConfig = {
   nodeId?: string;
   agents?: Agent[];
-  proxyPort?: number;
   toolProxy?: ToolProxy;
   gateway?: { url?: string; tokenFile?: string };
 

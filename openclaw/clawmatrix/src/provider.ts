@@ -4,7 +4,8 @@
  */
 import type { OpenClawConfig, ProviderCatalogContext, ProviderCatalogResult, ProviderPlugin, ProviderPrepareDynamicModelContext, ProviderRuntimeModel } from "openclaw/plugin-sdk/plugin-entry";
 import { describe, fetchModels, usable } from "../../lobstah/src/models.ts";
-import { defaultProxyPort, type ClawmatrixConfig } from "./config.ts";
+import { defaultProxyPort } from "./config.ts";
+import type { Node } from "./node.ts";
 
 const providerId = "clawmatrix";
 
@@ -16,33 +17,37 @@ export function offerKey(env: NodeJS.ProcessEnv): void {
   env.CLAWMATRIX_API_KEY ||= anyKey;
 }
 
-export const provider: ProviderPlugin = {
-  id: providerId,
-  label: "ClawMatrix mesh",
-  envVars: ["CLAWMATRIX_API_KEY"],
-  auth: [],
-  catalog: { order: "late", run: discover },
-  prepareDynamicModel: lookUp,
-  buildUnknownModelHint: () => "What the mesh has now: openclaw models list --provider clawmatrix; its nodes: openclaw clawmatrix status",
-};
-
-function baseUrl(config: OpenClawConfig): string {
-  const own = config.plugins?.entries?.[providerId]?.config as ClawmatrixConfig | undefined;
-  return config.models?.providers?.[providerId]?.baseUrl ?? `http://127.0.0.1:${own?.proxyPort ?? defaultProxyPort}/v1`;
+/** Makes the provider. It asks this machine's node and nobody else. */
+export function createProvider(node: () => Node): ProviderPlugin {
+  return {
+    id: providerId,
+    label: "ClawMatrix mesh",
+    envVars: ["CLAWMATRIX_API_KEY"],
+    auth: [],
+    catalog: { order: "late", run: (ctx) => discover(node(), ctx) },
+    prepareDynamicModel: (ctx) => lookUp(node(), ctx),
+    buildUnknownModelHint: () => "What the mesh has now: openclaw models list --provider clawmatrix; its nodes: openclaw clawmatrix status",
+  };
 }
 
-/** Asks this machine's node and nobody else. */
-export async function discover(ctx: Pick<ProviderCatalogContext, "config" | "signal">): Promise<ProviderCatalogResult> {
+async function baseUrl(node: Node, config: OpenClawConfig): Promise<string> {
+  const configured = config.models?.providers?.[providerId]?.baseUrl;
+  if (configured) return configured;
+  const { proxy } = await node.status().catch(() => ({ proxy: `http://127.0.0.1:${defaultProxyPort}` })); // a node of somebody else's
+  return `${proxy}/v1`;
+}
+
+async function discover(node: Node, ctx: Pick<ProviderCatalogContext, "config" | "signal">): Promise<ProviderCatalogResult> {
   const configured = ctx.config.models?.providers?.[providerId];
-  const base = baseUrl(ctx.config);
+  const base = await baseUrl(node, ctx.config);
   const models = await fetchModels(base, anyKey, ctx.signal).catch(() => undefined); // it does not run now
   if (models === undefined) return null;
   return { provider: { ...configured, baseUrl: base, apiKey: configured?.apiKey ?? anyKey, api: "openai-completions", models: usable(models).map(describe) } };
 }
 
 /** Finds a model that is in no list yet: nodes come while the gateway runs. `MODEL@NODE` is that of one node. */
-async function lookUp({ config = {}, modelId }: Pick<ProviderPrepareDynamicModelContext, "config" | "modelId">): Promise<ProviderRuntimeModel | void> {
-  const base = baseUrl(config);
+async function lookUp(node: Node, { config = {}, modelId }: Pick<ProviderPrepareDynamicModelContext, "config" | "modelId">): Promise<ProviderRuntimeModel | void> {
+  const base = await baseUrl(node, config);
   const models = await fetchModels(base, anyKey).catch(() => []); // it does not run now
   const found = models.find(({ id }) => id === modelId) ?? models.find(({ id }) => id === modelId.replace(/@[^@]*$/, ""));
   if (found === undefined) return;

@@ -4,7 +4,8 @@ import os from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { homeOf, nodeConfiguration, type ClawmatrixConfig } from "../src/config.ts";
-import { provider } from "../src/provider.ts";
+import { Node } from "../src/node.ts";
+import { createProvider } from "../src/provider.ts";
 import { toolNames } from "../src/tools.ts";
 
 const bridge = { url: "http://127.0.0.1:18789/plugins/clawmatrix", tokenFile: "/h/bridge.token" };
@@ -66,7 +67,7 @@ describe("the manifest", () => {
   it("names what the code registers", () => {
     assert.deepEqual(manifest.contracts.tools, toolNames);
     assert.deepEqual(manifest.configSchema.properties.nonOwnerTools.items.enum, toolNames);
-    assert.deepEqual(manifest.providers, [provider.id]);
+    assert.deepEqual(manifest.providers, [createProvider(() => new Node("/h")).id]);
     assert.equal(manifest.version, read("package.json").version);
   });
 
