@@ -20,6 +20,10 @@ const (
 // Trusted reports whether the user, not a stranger, named the address.
 func (o Origin) Trusted() bool { return o == FromUser || o == FromSelf || o == "" }
 
+// Stranger reports whether the peer made itself known, so that nobody here need
+// know whose it is.
+func (o Origin) Stranger() bool { return o == FromTracker || o == FromNostr || o == FromLAN }
+
 // A Peer is a worker that a router may ask. The first three members are those
 // of the original's peers.json, which ignores the others.
 type Peer struct {

@@ -59,7 +59,7 @@ func (rt *Router) pick(v *view, w *wish) (choice, bool) {
 	}
 }
 
-// maxCandidates of each tier are looked at for one choice. Of a larger pool a
+// maxCandidates of each rank are looked at for one choice. Of a larger pool a
 // window at random is as good, and takes no longer.
 const maxCandidates = 16
 
@@ -69,7 +69,7 @@ const maxCandidates = 16
 func eligible(offers []offer, w *wish, now time.Time, last bool) []candidate {
 	list := make([]candidate, 0, min(len(offers), maxCandidates+1))
 	for len(offers) > 0 {
-		n := sameTier(offers)
+		n := sameRank(offers)
 		list = w.window(list, offers[:n], now, last)
 		offers = offers[n:]
 	}
@@ -110,9 +110,9 @@ func longestOut(list []candidate) []candidate {
 	return []candidate{oldest}
 }
 
-// choose takes the peer that the client wants, or the one that knows the
-// conversation while that costs no wait, else the better of two by estimated
-// wait.
+// choose takes the peer that the client wants, or else, of those that the user
+// knows while one of them is free, the one that knows the conversation while
+// that costs no wait, or the better of two by estimated wait.
 func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
 	if len(list) == 1 {
 		return list[0], "only"
@@ -120,7 +120,7 @@ func (rt *Router) choose(list []candidate, w *wish) (candidate, string) {
 	if c, ok := wanted(list, w.prefer); ok {
 		return c, "wanted"
 	}
-	list = byTier(list, w.tier)
+	list = byTier(ownFirst(list), w.tier)
 	if c, ok := familiar(list, w.familiar); ok {
 		return c, "prefix"
 	}

@@ -72,15 +72,34 @@ func tierOf(r *http.Request, d openai.Dialect) (grid.Tier, *openai.Error) {
 	return tier, nil
 }
 
-// sortByTier brings offers of one tier together.
+// sortByTier brings offers of one tier together, strangers last of each.
 func sortByTier(offers []offer) {
-	slices.SortStableFunc(offers, func(a, b offer) int { return place(a.tier) - place(b.tier) })
+	slices.SortStableFunc(offers, func(a, b offer) int { return a.rank() - b.rank() })
+}
+
+func (o offer) rank() int {
+	rank := 2 * place(o.tier)
+	if o.Origin.Stranger() {
+		rank++
+	}
+	return rank
 }
 
 func place(t grid.Tier) int { return slices.Index(preferences[grid.Interactive], t) }
 
-// sameTier counts the first offers, sorted by tier, that are of one tier.
-func sameTier(offers []offer) int {
-	n, _ := slices.BinarySearchFunc(offers, place(offers[0].tier)+1, func(o offer, next int) int { return place(o.tier) - next })
+// sameRank counts the first offers, sorted by tier, that are of one tier and all
+// strangers, or none.
+func sameRank(offers []offer) int {
+	n, _ := slices.BinarySearchFunc(offers, offers[0].rank()+1, func(o offer, next int) int { return o.rank() - next })
 	return n
+}
+
+// ownFirst leaves strangers out while a peer that the user knows has a free
+// slot: whoever answers reads what it is asked.
+func ownFirst(list []candidate) []candidate {
+	free := func(c candidate) bool { return !c.Origin.Stranger() && c.load.Queue() == 0 }
+	if !slices.ContainsFunc(list, free) {
+		return list
+	}
+	return slices.DeleteFunc(list, func(c candidate) bool { return c.Origin.Stranger() })
 }
