@@ -184,7 +184,7 @@ func (n *node) listen() error {
 		if err != nil {
 			return errors.Join(err, owner.Close(), local.Close(), open.Close())
 		}
-		n.serve(dualport.Listen(open, tls), n.onPort)
+		n.serveAs(dualport.Listen(open, tls), n.openServer())
 		n.serve(n.mesh.GuestListener(), n.onGuests)
 	}
 	n.serve(local, localOnly(n.config.ProxyPort, n.onLocal))
@@ -219,15 +219,30 @@ const (
 	headerPatience = 10 * time.Second
 	idlePatience   = 2 * time.Minute
 	maxHeader      = 64 << 10
-	lastBytes      = 2 * time.Second // for answers that are finished to leave
+
+	strangersHeader = 8 << 10         // of requests to the open port
+	lastBytes       = 2 * time.Second // for answers that are finished to leave
 )
 
 // serve answers on a listener until close.
-func (n *node) serve(l net.Listener, handler http.Handler) {
-	server := &http.Server{
+func (n *node) serve(l net.Listener, handler http.Handler) { n.serveAs(l, n.server(handler)) }
+
+func (n *node) server(handler http.Handler) *http.Server {
+	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// openServer answers anybody who reaches the machine: with little patience, and few
+// at a time.
+func (n *node) openServer() *http.Server {
+	server := n.server(n.onPort)
+	server.IdleTimeout, server.MaxHeaderBytes, server.ConnState = headerPatience, strangersHeader, new(strangers).note
+	return server
+}
+
+func (n *node) serveAs(l net.Listener, server *http.Server) {
 	n.servers = append(n.servers, server)
 	n.tasks.Go(func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
