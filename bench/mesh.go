@@ -131,7 +131,7 @@ type meshCaller struct {
 	works []*process
 
 	busy, sparse time.Duration // CPU of a frame
-	small        time.Duration // a request, back to back
+	small        time.Duration // a request, back to back: the median of a round
 	bulk         float64       // bytes a second
 	bulkCPU      time.Duration // of a MiB
 	beside       besideBulk
@@ -219,7 +219,7 @@ func (c *meshCaller) round(ctx context.Context, p plan) error {
 	if _, err := c.do(ctx, "small", p.calls, &took); err != nil {
 		return err
 	}
-	c.small = best(c.small, took.Took/time.Duration(p.calls))
+	c.small = best(c.small, took.Median)
 	cpu, err := c.do(ctx, "bulk", p.mebibytes, &took)
 	if err != nil {
 		return err

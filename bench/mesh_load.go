@@ -23,6 +23,7 @@ const (
 // measured is what a caller tells of one measurement.
 type measured struct {
 	Took   time.Duration
+	Median time.Duration // of a small request
 	Beside besideBulk
 }
 
@@ -83,12 +84,16 @@ func sendFrames(w http.ResponseWriter, r *http.Request, n int, every time.Durati
 	}
 }
 
-func (m *measuring) small(ctx context.Context, n int, _ *measured) error {
+func (m *measuring) small(ctx context.Context, n int, out *measured) error {
+	times := make([]time.Duration, 0, n)
 	for range n {
+		begin := time.Now()
 		if err := m.drain(ctx, "/small", 1, 2); err != nil {
 			return err
 		}
+		times = append(times, time.Since(begin))
 	}
+	out.Median = median(times)
 	return nil
 }
 
