@@ -84,8 +84,9 @@ func (e *entry) spend(now time.Time) bool {
 }
 
 // makeRoom keeps the table bounded: the member that is dead for the longest time
-// gives way. Nobody else does, so strangers cannot crowd out the living. Hints
-// that clash are refused.
+// gives way. Nobody else does, so strangers cannot crowd out the living, but for one
+// that this node trusts: any other stranger that is no neighbour makes room for it.
+// Hints that clash are refused.
 func (s *State) makeRoom(id key.ID) bool {
 	if _, clash := s.hints[HintOf(id)]; clash {
 		return false
@@ -93,17 +94,40 @@ func (s *State) makeRoom(id key.ID) bool {
 	if len(s.table) < MaxMembers {
 		return true
 	}
-	var oldest *entry
+	trusted := s.cfg.Trusts(id)
+	var out *entry
 	for _, e := range s.table {
-		if e.status == Dead && (oldest == nil || e.since.Before(oldest.since)) {
-			oldest = e
+		dead := e.status == Dead
+		if (dead || trusted && s.stranger(e.record.Key)) && (out == nil || e.goesBefore(out)) {
+			out = e
 		}
 	}
-	if oldest == nil {
+	if out == nil {
 		return false
 	}
-	s.forget(oldest.record.Key)
+	if out.status != Dead {
+		s.event(Left, out.record)
+	}
+	s.forget(out.record.Key)
 	return true
+}
+
+// stranger reports whether nothing is lost with a member but what others tell of it.
+func (s *State) stranger(id key.ID) bool {
+	_, direct := s.links[id]
+	return id != s.self && !direct && !s.cfg.Trusts(id)
+}
+
+// goesBefore reports whether e makes room rather than f: the dead first, and of them
+// the longest dead; of the living the newest.
+func (e *entry) goesBefore(f *entry) bool {
+	switch {
+	case (e.status == Dead) != (f.status == Dead):
+		return e.status == Dead
+	case e.status == Dead:
+		return e.since.Before(f.since)
+	}
+	return e.since.After(f.since)
 }
 
 // meetDouble handles a record that carries our own key. Its process began

@@ -183,6 +183,91 @@ func TestStrangersCannotCrowdOutMembers(t *testing.T) {
 	}
 }
 
+// When made-up nodes fill the table, all of them alive, one that is trusted is let
+// in all the same, and neighbours and trusted ones stay.
+func TestTheTrustedFindRoomAmongStrangers(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	liar, late := testPair(2), testPair(3)
+	s, err := New(Config{Pair: testPair(1), Name: "victim", Epoch: 1, Trusts: func(id key.ID) bool { return id == late.ID() }}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Connected(now, liar.ID(), time.Millisecond)
+	s.Step(now)
+	tell := func(pair key.Pair, links ...key.ID) {
+		t.Helper()
+		r := Record{Name: "n", Epoch: 1, Version: 1, Links: map[Hint]uint32{}}
+		for _, id := range links {
+			r.Links[HintOf(id)] = 1
+		}
+		wire, err := r.Seal(pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Receive(now, liar.ID(), appendSealed([]byte{kindRecords}, wire)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ghosts []key.Pair
+	ring := []key.ID{s.self}
+	for i := range MaxMembers - 2 { // a chain of nodes that each state the links with the next
+		ghosts = append(ghosts, key.FromSeed([32]byte{9, byte(i), byte(i >> 8)}))
+	}
+	tell(liar, append(ring, ghosts[0].ID())...)
+	for i, ghost := range ghosts {
+		links := []key.ID{liar.ID()}
+		if i > 0 {
+			links = []key.ID{ghosts[i-1].ID()}
+		}
+		if i+1 < len(ghosts) {
+			links = append(links, ghosts[i+1].ID())
+		}
+		tell(ghost, links...)
+	}
+	now = now.Add(time.Second)
+	s.Step(now)
+	alive := 0
+	for _, m := range s.Members() {
+		if m.Status == Alive {
+			alive++
+		}
+	}
+	if alive != MaxMembers-1 {
+		t.Fatalf("%d living members; the test wants a full table of %d", alive, MaxMembers-1)
+	}
+	tell(testPair(4)) // one more stranger
+	if _, ok := s.Member(testPair(4).ID()); ok {
+		t.Error("a stranger crowded out a living member")
+	}
+	tell(late)
+	if _, ok := s.Member(late.ID()); !ok {
+		t.Error("the trusted node found no room")
+	}
+	if _, ok := s.Member(liar.ID()); !ok || len(s.table) > MaxMembers {
+		t.Errorf("the neighbour is there: %t; %d members in the table", ok, len(s.table))
+	}
+}
+
+func TestRevocationsBeyondTheLimitAreSaid(t *testing.T) {
+	t.Parallel()
+	s, _, now := hostile(t)
+	for i := range MaxRevocations {
+		if err := s.Revoke(now, key.FromSeed([32]byte{8, byte(i), byte(i >> 8)}).ID(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	victim := testPair(4).ID()
+	if err := s.Revoke(now, victim, ""); err == nil || s.Admit(victim) != nil {
+		t.Errorf("one too many: %v, and it is %v", err, s.Admit(victim))
+	}
+	now = now.Add(RevocationFor)
+	s.Step(now)
+	if err := s.Revoke(now, victim, ""); err != nil || s.Admit(victim) == nil {
+		t.Errorf("after the others were over: %v", err)
+	}
+}
+
 func TestRecordsThatChangeTooOften(t *testing.T) {
 	t.Parallel()
 	s, from, now := hostile(t)

@@ -20,7 +20,9 @@ func (s *State) Revoke(now time.Time, id key.ID, reason string) error {
 	if err != nil {
 		return fmt.Errorf("revoke %s: %w", id.Short(), err)
 	}
-	s.keep(now, r, sealed, key.ID{})
+	if !s.keep(now, r, sealed, key.ID{}) {
+		return fmt.Errorf("revoke %s: %d revocations of trusted nodes are in force, and no more are kept; each lasts %d days", id.Short(), MaxRevocations, int(RevocationFor.Hours()/24))
+	}
 	return nil
 }
 
@@ -90,14 +92,15 @@ func (s *State) mayRevoke(by key.ID) bool {
 }
 
 // keep stores a revocation, passes it on, and obeys it if its signer is trusted.
-// Its life is counted from its own date, but never beyond ours: clocks differ.
-func (s *State) keep(now time.Time, r *Revocation, sealed []byte, from key.ID) {
+// Its life is counted from its own date, but never beyond ours: clocks differ. It
+// reports false for one that is over, and when there is no room.
+func (s *State) keep(now time.Time, r *Revocation, sealed []byte, from key.ID) bool {
 	until := now.Add(RevocationFor)
 	if own := r.at().Add(RevocationFor); own.Before(until) {
 		until = own
 	}
 	if !now.Before(until) || len(s.revocations) >= MaxRevocations && !s.evictRevocation() {
-		return
+		return false
 	}
 	hint := noteHint(sealed)
 	s.revocations[hint] = &revocation{r, sealed, until}
@@ -111,6 +114,7 @@ func (s *State) keep(now time.Time, r *Revocation, sealed []byte, from key.ID) {
 	if s.cfg.Trusts(r.By) && r.Key != s.self {
 		s.obey(now, r.Key, until)
 	}
+	return true
 }
 
 // evictRevocation lets one go that this node does not obey.
