@@ -1,6 +1,6 @@
 // Package filter renders templates: text with placeholders such as {{title | truncate 40}}, filled in from an item.
 //
-// [Render] fills in a template; [Lookup] follows the path of one placeholder. The filters are upper, lower, trim, string, truncate,
+// [Render] fills in a template, [RenderPlain] one without filters; [Lookup] follows the path of one placeholder. The filters are upper, lower, trim, string, truncate,
 // replace, split, first, last, length, join, json, default, round and date, with JavaScript's rules for text, numbers and dates.
 //
 // Imported by flow/stdlib and flow/workflow; imports flow/value. Templates and items are hostile: rendering takes time
@@ -8,7 +8,6 @@
 package filter
 
 import (
-	"errors"
 	"regexp"
 	"strings"
 
@@ -22,19 +21,37 @@ var placeholder = regexp.MustCompile(`\{\{([^}]+)\}\}`)
 
 // Render fills the placeholders of text in from item. The error names an unknown filter.
 func Render(text string, item value.Value) (string, error) {
+	return fill(text, func(expr string) (string, error) {
+		v, err := evaluate(expr, item)
+		return show(v), err
+	})
+}
+
+// RenderPlain fills in a template that has no filters, as fields of `map` are: numbers are JSON there, too.
+func RenderPlain(text string, item value.Value) (string, error) {
+	return fill(text, func(expr string) (string, error) {
+		v := Lookup(item, value.Trim(expr))
+		if v.IsNullish() {
+			return "", nil
+		}
+		return v.Plain(), nil
+	})
+}
+
+func fill(text string, with func(expr string) (string, error)) (string, error) {
 	var b strings.Builder
 	end := 0
 	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
-		b.WriteString(text[end:at[0]])
-		v, err := evaluate(text[at[2]:at[3]], item)
+		shown, err := with(text[at[2]:at[3]])
 		if err != nil {
 			return "", err
 		}
-		b.WriteString(show(v))
-		end = at[1]
-		if b.Len() > MaxOutput {
-			return "", errors.New("template renders to more than 64 MiB")
+		if b.Len()+len(shown) > MaxOutput {
+			return "", errTooLarge
 		}
+		b.WriteString(text[end:at[0]])
+		b.WriteString(shown)
+		end = at[1]
 	}
 	b.WriteString(text[end:])
 	return b.String(), nil

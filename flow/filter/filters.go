@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -21,29 +22,33 @@ func Apply(v value.Value, call string) (value.Value, error) {
 	if digits := value.ParseInt(arg(args, 0, "0")); name == "round" && !math.IsNaN(value.ToNumber(v)) && (digits < 0 || digits > 100) {
 		return value.Undefined, fmt.Errorf("toFixed() digits argument must be between 0 and 100")
 	}
-	return f(v, args), nil
+	return f(v, args)
 }
+
+// errTooLarge says that a template, or a value within one of its placeholders, would be larger than MaxOutput.
+var errTooLarge = errors.New("template renders to more than 64 MiB")
 
 // upperSpecial are the lower-case letters whose capital is more than one letter, which strings.ToUpper leaves as they are.
 var upperSpecial = strings.NewReplacer("ß", "SS", "ŉ", "ʼN", "ﬀ", "FF", "ﬁ", "FI", "ﬂ", "FL", "ﬃ", "FFI", "ﬄ", "FFL", "ﬅ", "ST", "ﬆ", "ST")
 
-// filters by name. Each gets the value and the words after its name.
-var filters = map[string]func(v value.Value, args []string) value.Value{
+// filters by name. Each gets the value and the words after its name. Those whose result may be many times as large as what they get, or grow
+// with each call in a chain, say errTooLarge before they make it.
+var filters = map[string]func(v value.Value, args []string) (value.Value, error){
 	"upper":    text(func(s string, _ []string) string { return upperSpecial.Replace(strings.ToUpper(s)) }),
 	"lower":    text(func(s string, _ []string) string { return strings.ToLower(s) }),
 	"trim":     text(func(s string, _ []string) string { return value.Trim(s) }),
 	"string":   text(func(s string, _ []string) string { return s }),
 	"truncate": text(truncate),
-	"replace":  text(replace),
+	"replace":  replace,
 	"split":    split,
-	"first":    first,
-	"last":     last,
-	"length":   length,
+	"first":    small(first),
+	"last":     small(last),
+	"length":   small(length),
 	"join":     join,
 	"json":     pretty,
-	"default":  fallback,
-	"round":    round,
-	"date":     date,
+	"default":  small(fallback),
+	"round":    small(round),
+	"date":     small(date),
 }
 
 // arg returns the i-th argument, or other if there is none.
@@ -62,8 +67,13 @@ func textOf(v value.Value) string {
 	return value.Text(v)
 }
 
-func text(f func(s string, args []string) string) func(value.Value, []string) value.Value {
-	return func(v value.Value, args []string) value.Value { return value.String(f(textOf(v), args)) }
+// small makes a filter of a function whose result is no larger than what it gets.
+func small(f func(value.Value, []string) value.Value) func(value.Value, []string) (value.Value, error) {
+	return func(v value.Value, args []string) (value.Value, error) { return f(v, args), nil }
+}
+
+func text(f func(s string, args []string) string) func(value.Value, []string) (value.Value, error) {
+	return small(func(v value.Value, args []string) value.Value { return value.String(f(textOf(v), args)) })
 }
 
 func truncate(s string, args []string) string {
@@ -82,8 +92,8 @@ func truncate(s string, args []string) string {
 }
 
 // replace replaces every occurrence; in the replacement $$ is a dollar, $& the text found, $` and $' what is before and after it.
-func replace(s string, args []string) string {
-	from, to := arg(args, 0, ""), arg(args, 1, "")
+func replace(v value.Value, args []string) (value.Value, error) {
+	s, from, to := textOf(v), arg(args, 0, ""), arg(args, 1, "")
 	if from == "" {
 		return between(s, to)
 	}
@@ -91,45 +101,78 @@ func replace(s string, args []string) string {
 	done := 0
 	for {
 		i := strings.Index(s[done:], from)
-		if i < 0 || b.Len() > MaxOutput {
-			return b.String() + s[done:]
+		if i < 0 {
+			b.WriteString(s[done:])
+			return value.String(b.String()), nil
 		}
 		at, end := done+i, done+i+len(from)
-		b.WriteString(s[done:at] + expand(to, s[:at], from, s[end:]))
+		with := replacement{to, s[:at], from, s[end:]}
+		if b.Len()+i+with.size() > MaxOutput {
+			return value.Undefined, errTooLarge
+		}
+		b.WriteString(s[done:at] + with.text())
 		done = end
 	}
 }
 
-// between inserts to before, after and between all characters.
-func between(s, to string) string {
-	insert := value.Units(expand(to, "", "", ""))
-	out := value.Units(expand(to, "", "", s))
-	for _, unit := range value.Units(s) {
-		out = append(append(out, unit), insert...)
+// between puts to before, after and between all characters.
+func between(s, to string) (value.Value, error) {
+	units := value.Units(s)
+	at := func(int) replacement { return replacement{to: to} }
+	if strings.Contains(to, "$`") || strings.Contains(to, "$'") {
+		at = func(i int) replacement {
+			return replacement{to, value.FromUnits(units[:i]), "", value.FromUnits(units[i:])}
+		}
 	}
-	return value.FromUnits(out) // halves of a character that stay side by side are one again
+	if len(s)+(len(units)+1)*(replacement{to, s, "", ""}).size() > MaxOutput {
+		return value.Undefined, errTooLarge
+	}
+	var out []uint16
+	for i, unit := range units {
+		out = append(append(out, value.Units(at(i).text())...), unit)
+	}
+	out = append(out, value.Units(at(len(units)).text())...)
+	return value.String(value.FromUnits(out)), nil // halves of a character that stay side by side are one again
 }
 
-// expand fills in JavaScript's replacement patterns.
-func expand(to, before, found, after string) string {
-	if !strings.Contains(to, "$") {
-		return to
-	}
-	return strings.NewReplacer("$$", "$", "$&", found, "$`", before, "$'", after).Replace(to)
+// replacement is what a text is replaced by, with JavaScript's patterns still in it, and what they stand for.
+type replacement struct{ to, before, found, after string }
+
+// size is at least how long the text is, unless before stands for all that is around.
+func (r replacement) size() int {
+	around := max(len(r.before), len(r.after))
+	return len(r.to) + (strings.Count(r.to, "$`")+strings.Count(r.to, "$'"))*around + strings.Count(r.to, "$&")*len(r.found)
 }
 
-func split(v value.Value, args []string) value.Value {
+func (r replacement) text() string {
+	if !strings.Contains(r.to, "$") {
+		return r.to
+	}
+	return strings.NewReplacer("$$", "$", "$&", r.found, "$`", r.before, "$'", r.after).Replace(r.to)
+}
+
+func split(v value.Value, args []string) (value.Value, error) {
+	const pieceBytes = 32
 	s, sep := textOf(v), arg(args, 0, ",")
 	if sep != "" {
-		return value.Strings(strings.Split(s, sep))
+		if strings.Count(s, sep)*pieceBytes > maxPieces {
+			return value.Undefined, errTooLarge
+		}
+		return value.Strings(strings.Split(s, sep)), nil
+	}
+	if len(s)*pieceBytes > maxPieces {
+		return value.Undefined, errTooLarge
 	}
 	units := value.Units(s)
 	parts := make([]string, len(units))
 	for i := range units {
 		parts[i] = value.FromUnits(units[i : i+1])
 	}
-	return value.Strings(parts)
+	return value.Strings(parts), nil
 }
+
+// maxPieces caps the memory of a list that split makes, beside the text itself.
+const maxPieces = 4 * MaxOutput
 
 func first(v value.Value, _ []string) value.Value {
 	if v.Kind() == value.KindList {
@@ -156,18 +199,37 @@ func length(v value.Value, _ []string) value.Value {
 	return value.Int(0)
 }
 
-func join(v value.Value, args []string) value.Value {
-	if v.Kind() == value.KindList {
-		return value.String(value.Join(v, arg(args, 0, ", ")))
+func join(v value.Value, args []string) (value.Value, error) {
+	if v.Kind() != value.KindList {
+		return value.String(textOf(v)), nil
 	}
-	return value.String(textOf(v))
+	items, _ := v.AsList()
+	sep := arg(args, 0, ", ")
+	if len(items)*len(sep) > MaxOutput {
+		return value.Undefined, errTooLarge
+	}
+	return value.String(value.Join(v, sep)), nil
 }
 
-func pretty(v value.Value, _ []string) value.Value {
+func pretty(v value.Value, _ []string) (value.Value, error) {
 	if v.IsUndefined() {
-		return v
+		return v, nil
 	}
-	return value.String(v.Pretty())
+	var out capped
+	if err := value.WriteIndent(&out, v, ""); err != nil {
+		return value.Undefined, err
+	}
+	return value.String(out.String()), nil
+}
+
+// capped is a text that may grow to MaxOutput.
+type capped struct{ strings.Builder }
+
+func (c *capped) Write(b []byte) (int, error) {
+	if c.Len()+len(b) > MaxOutput {
+		return 0, errTooLarge
+	}
+	return c.Builder.Write(b)
 }
 
 func fallback(v value.Value, args []string) value.Value {

@@ -32,6 +32,17 @@ func (b *Budget) Part() *Budget {
 	return &Budget{limit: b.limit, parent: b}
 }
 
+// Run returns how much the whole run may hold and how much it does; zeros if there is no limit.
+func (b *Budget) Run() (limit, held int64) {
+	if b == nil {
+		return 0, 0
+	}
+	for b.parent != nil {
+		b = b.parent
+	}
+	return b.limit, b.held.Load()
+}
+
 // Take notes n bytes more, or refuses them.
 func (b *Budget) Take(n int64) error {
 	for at := b; at != nil; at = at.parent {

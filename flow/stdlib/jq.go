@@ -39,16 +39,26 @@ func runJQ(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		return interp.Output{}, err
 	}
 	if !slurp {
-		return interp.Output{Output: eachJQ(ctx, code, call.Input)}, nil
+		return interp.Output{Output: eachJQ(ctx, call, code, call.Input)}, nil
 	}
 	items, err := call.Collect(call.Input)
-	return interp.Output{Output: eachJQ(ctx, code, interp.Items(value.List(items...)))}, err
+	return interp.Output{Output: eachJQ(ctx, call, code, interp.Items(value.List(items...)))}, err
 }
+
+// careful redefines what makes, in one operation that nothing can end, much more than it gets.
+const careful = `
+def _join($s): join($s);
+def join($s): if (if type == "array" or type == "object" then length else 0 end) * ($s | if type == "string" then utf8bytelength else 0 end) > 268435456
+  then error("join would make a text of more than 256 MiB") else _join($s) end;
+.`
 
 func compileJQ(text string) (*gojq.Code, error) {
 	query, err := gojq.Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("jq cannot read the program: %w", err)
+	}
+	if query.FuncDefs, err = withCareful(query.FuncDefs); err != nil {
+		return nil, err
 	}
 	code, err := gojq.Compile(query, gojq.WithEnvironLoader(func() []string { return nil }))
 	if err != nil {
@@ -57,9 +67,19 @@ func compileJQ(text string) (*gojq.Code, error) {
 	return code, nil
 }
 
+func withCareful(defs []*gojq.FuncDef) ([]*gojq.FuncDef, error) {
+	ours, err := gojq.Parse(careful)
+	if err != nil {
+		return nil, err
+	}
+	return append(ours.FuncDefs, defs...), nil
+}
+
 // eachJQ yields the results of the program for each item.
-func eachJQ(ctx context.Context, code *gojq.Code, in interp.Seq) interp.Seq {
+func eachJQ(ctx context.Context, call *interp.Call, code *gojq.Code, in interp.Seq) interp.Seq {
 	return func(yield func(value.Value, error) bool) {
+		ctx, end := watchHeap(ctx, call.Budget, call.Go)
+		defer end()
 		for item, err := range in {
 			if err != nil {
 				yield(value.Undefined, err)
@@ -71,7 +91,7 @@ func eachJQ(ctx context.Context, code *gojq.Code, in interp.Seq) interp.Seq {
 				if !more {
 					break
 				}
-				v, err := fromJQ(result)
+				v, err := fromJQ(ctx, result)
 				if !yield(v, err) || err != nil {
 					return
 				}
@@ -80,8 +100,11 @@ func eachJQ(ctx context.Context, code *gojq.Code, in interp.Seq) interp.Seq {
 	}
 }
 
-func fromJQ(result any) (value.Value, error) {
+func fromJQ(ctx context.Context, result any) (value.Value, error) {
 	if err, isError := result.(error); isError {
+		if ctx.Err() != nil { // jq knows that it was ended, not why
+			err = context.Cause(ctx)
+		}
 		return value.Undefined, fmt.Errorf("jq: %w", err)
 	}
 	return value.FromAny(plainNumbers(result)), nil

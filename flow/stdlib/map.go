@@ -3,6 +3,7 @@ package stdlib
 import (
 	"strings"
 
+	"lobstah/flow/filter"
 	"lobstah/flow/interp"
 	"lobstah/flow/value"
 )
@@ -37,9 +38,9 @@ func mapItems(call *interp.Call) (interp.Seq, error) {
 	fields := assignments(call.Args.Positional)
 	return interp.Map(call.Input, func(item value.Value) (value.Value, error) {
 		if wrapping {
-			return assign(value.Record(value.F(wrap, item)), item, fields), nil
+			return assign(value.Record(value.F(wrap, item)), item, fields)
 		}
-		return assign(item, item, fields), nil
+		return assign(item, item, fields)
 	}), nil
 }
 
@@ -59,9 +60,9 @@ func assignments(words []string) []assignment {
 
 // assign sets fields of target, one after the other, to templates over item. A target that is no object becomes one with the field
 // value first. Where target is the item itself, a later template sees an earlier field.
-func assign(target, item value.Value, fields []assignment) value.Value {
+func assign(target, item value.Value, fields []assignment) (value.Value, error) {
 	if len(fields) == 0 {
-		return target
+		return target, nil
 	}
 	o, isObject := target.AsObject()
 	self, _ := item.AsObject()
@@ -70,10 +71,14 @@ func assign(target, item value.Value, fields []assignment) value.Value {
 		o, _ = value.Record(value.F("value", target)).AsObject()
 	}
 	for _, f := range fields {
-		o = o.With(f.key, value.String(renderPlain(f.template, item)))
+		text, err := filter.RenderPlain(f.template, item)
+		if err != nil {
+			return value.Undefined, err
+		}
+		o = o.With(f.key, value.String(text))
 		if same {
 			item = value.FromObject(o)
 		}
 	}
-	return value.FromObject(o)
+	return value.FromObject(o), nil
 }

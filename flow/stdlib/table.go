@@ -33,12 +33,7 @@ func writeTable(w *bufio.Writer, items []value.Value) {
 		}
 		return
 	}
-	rows := make([][]string, 0, len(items)+2)
-	rows = append(rows, columns, make([]string, len(columns)))
-	for _, item := range items {
-		rows = append(rows, row(columns, item))
-	}
-	writeRows(w, rows)
+	writeRows(w, columns, items)
 }
 
 // tableColumns returns the keys of the first items in order of appearance; false if one of them is no object.
@@ -56,25 +51,46 @@ func tableColumns(items []value.Value) ([]string, bool) {
 	return b.Object().Keys(), true
 }
 
-// writeRows writes padded rows; the second is a line of dashes.
-func writeRows(w *bufio.Writer, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, c := range row {
+// writeRows writes a head, a line of dashes and a padded row for each item. Cells are made twice, once for the widths, so that the table is
+// never in memory as a whole.
+func writeRows(w *bufio.Writer, columns []string, items []value.Value) {
+	widths := make([]int, len(columns))
+	measure := func(cells []string) {
+		for i, c := range cells {
 			widths[i] = max(widths[i], value.Len16(c), 3)
 		}
 	}
-	for i := range rows[1] {
-		rows[1][i] = strings.Repeat("-", widths[i])
+	measure(columns)
+	for _, item := range items {
+		measure(row(columns, item))
 	}
-	for _, row := range rows {
-		for i, c := range row {
-			if i > 0 {
-				_, _ = w.WriteString("  ")
-			}
-			_, _ = w.WriteString(value.Clean(c) + strings.Repeat(" ", widths[i]-value.Len16(c)))
+	dashes := make([]string, len(columns))
+	for i, n := range widths {
+		dashes[i] = strings.Repeat("-", n)
+	}
+	writeRow(w, columns, widths)
+	writeRow(w, dashes, widths)
+	for _, item := range items {
+		writeRow(w, row(columns, item), widths)
+	}
+}
+
+func writeRow(w *bufio.Writer, cells []string, widths []int) {
+	for i, c := range cells {
+		if i > 0 {
+			_, _ = w.WriteString("  ")
 		}
-		_ = w.WriteByte('\n')
+		_, _ = w.WriteString(value.Clean(c))
+		pad(w, widths[i]-value.Len16(c))
+	}
+	_ = w.WriteByte('\n') // errors stay in w until its Flush
+}
+
+// pad writes n blanks.
+func pad(w *bufio.Writer, n int) {
+	const blanks = "                                                                "
+	for ; n > 0; n -= len(blanks) {
+		_, _ = w.WriteString(blanks[:min(n, len(blanks))])
 	}
 }
 

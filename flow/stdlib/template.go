@@ -2,7 +2,6 @@ package stdlib
 
 import (
 	"context"
-	"regexp"
 
 	"lobstah/flow/filter"
 	"lobstah/flow/interp"
@@ -47,18 +46,4 @@ func templateText(call *interp.Call) (string, error) {
 		return text, nil
 	}
 	return "", fault("template requires --text or --file (or positional text)")
-}
-
-var plainPlaceholder = regexp.MustCompile(`\{\{[` + blanks + `]*([^}]+?)[` + blanks + `]*\}\}`)
-
-// renderPlain fills in a template that has no filters.
-func renderPlain(text string, item value.Value) string {
-	return plainPlaceholder.ReplaceAllStringFunc(text, func(m string) string {
-		path := value.Trim(m[2 : len(m)-2])
-		v := filter.Lookup(item, path)
-		if v.IsNullish() {
-			return ""
-		}
-		return v.Plain()
-	})
 }
