@@ -31,6 +31,9 @@ export type ClawmatrixConfig = {
 
 const ownFields = ["binary", "home", "bridge", "nonOwnerTools"];
 
+/** The host fills these in where the owner says nothing. */
+const filledIn = ["listen", "listenHost", "listenPort", "proxyPort"];
+
 export const defaultProxyPort = 19001;
 
 /** An entry of an accept list that is no node's name and no key. */
@@ -38,7 +41,7 @@ const nobody = "(nobody)";
 
 /** Whether the config describes the node; otherwise the node's own file does, which `clawmatrix init` or `join` wrote. */
 export function describesNode(config: ClawmatrixConfig): boolean {
-  return Object.keys(config).some((name) => !ownFields.includes(name));
+  return Object.keys(config).some((name) => !ownFields.includes(name) && !filledIn.includes(name));
 }
 
 /** Where the node keeps its key and what it learned. */

@@ -47,6 +47,7 @@ describe("the node's configuration", () => {
 
   it("is the owner's own file where the plugin's config describes no node", () => {
     assert.equal(node({}), undefined);
+    assert.equal(node({ listen: false, listenHost: "0.0.0.0", listenPort: 19000, proxyPort: 19001 }), undefined, "defaults of the schema, which the host fills in");
     assert.equal(node({ binary: "/b", home: "/h", bridge: { allow: ["web_search"] } }), undefined);
     assert.throws(() => node({ tags: ["x"] }), /needs nodeId and secret/);
   });
