@@ -50,6 +50,9 @@ func (w job) parallel(ctx context.Context, s *Step) (value.Value, error) {
 }
 
 func (w job) branch(ctx context.Context, s *Step, i int, branch *Step) branchResult {
+	if err := w.scope.fits(branch); err != nil {
+		return branchResult{i, value.Undefined, err, w.bill.branch(branch.ID)}
+	}
 	env := *stepEnv(w.env, w.scope, branch.Env, branch.Cwd)
 	bill := w.bill.branch(branch.ID)
 	own := *branch
@@ -226,6 +229,9 @@ func (w job) subStep(ctx context.Context, s *Step, round int, sub *Step, sc scop
 	}
 	if !goOn {
 		return value.Record(value.F("id", value.String(sub.ID)), value.F("skipped", value.True)), false, nil
+	}
+	if err := sc.fits(sub); err != nil {
+		return value.Undefined, false, err
 	}
 	base := w.runner.fileEnv(sc)
 	env := *stepEnv(stepEnv(base, sc, s.Env, s.Cwd), sc, sub.Env, sub.Cwd)

@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"iter"
 	"math"
 	"regexp"
 	"strings"
@@ -158,23 +159,90 @@ func (s scope) argText(ref string) string {
 	return ref
 }
 
+// maxFilled caps what a text may become when its references are replaced, in bytes.
+const maxFilled = 64 << 20
+
 // fill replaces ${name} and $id.path, in one pass: an argument whose value looks like a reference stays what it is, so nobody can
-// read a step's result by passing its name. References to steps without a result stay.
+// read a step's result by passing its name. References to steps without a result stay, and so do those that pass maxFilled, which
+// [scope.fits] refuses before a step runs.
 func (s scope) fill(text string) string {
 	if !strings.Contains(text, "$") {
 		return text
 	}
+	size := len(text)
 	return anyRef.ReplaceAllStringFunc(text, func(m string) string {
-		if strings.HasPrefix(m, "${") {
-			return s.argText(m)
-		}
-		id, path, _ := strings.Cut(m[1:], ".")
-		v, ok := s.steps.get(id)
+		v, ok := s.referred(m)
 		if !ok {
 			return m
 		}
-		return inText(orFalse(path, follow(v, path)))
+		shown := v()
+		if size += len(shown); size > maxFilled {
+			return m
+		}
+		return shown
 	})
+}
+
+// referred finds what a match of anyRef stands for, as text to be made when it is wanted.
+func (s scope) referred(m string) (func() string, bool) {
+	if strings.HasPrefix(m, "${") {
+		return func() string { return s.argText(m) }, true
+	}
+	id, path, _ := strings.Cut(m[1:], ".")
+	v, ok := s.steps.get(id)
+	return func() string { return inText(orFalse(path, follow(v, path))) }, ok
+}
+
+// fits refuses a step whose texts would be larger than maxFilled with the references in them replaced.
+func (s scope) fits(step *Step) error {
+	for text := range step.templates() {
+		if !s.fitsText(text) {
+			return plainError("Workflow step " + step.ID + " has a text of more than 64 MiB once its references are replaced; hand the value over as stdin: $step.json")
+		}
+	}
+	return nil
+}
+
+func (s scope) fitsText(text string) bool {
+	size := len(text)
+	if !strings.Contains(text, "$") {
+		return true
+	}
+	for _, m := range anyRef.FindAllString(text, -1) {
+		if shown, ok := s.referred(m); ok {
+			size += len(shown())
+		}
+		if size > maxFilled {
+			return false
+		}
+	}
+	return true
+}
+
+// templates yields the texts of a step in which references are replaced; a text that is one reference is the value itself.
+func (s *Step) templates() iter.Seq[string] {
+	texts := []string{s.Text, s.Path}
+	for _, v := range s.Env {
+		texts = append(texts, v.Text)
+	}
+	if text, ok := s.Stdin.AsString(); ok {
+		texts = append(texts, text)
+	}
+	if s.Loop != nil {
+		texts = append(texts, s.Loop.Over)
+	}
+	o, _ := s.PathArgs.AsObject()
+	for _, v := range o.All() {
+		text, _ := v.AsString()
+		texts = append(texts, text)
+	}
+	return func(yield func(string) bool) {
+		for _, text := range texts {
+			if _, whole := asReference(text); !whole && !yield(text) {
+				return
+			}
+		}
+	}
 }
 
 // inText is how a value looks inside a text: nothing for what is missing, strings as they are, the rest as JSON.

@@ -23,6 +23,9 @@ func (r *runner) work(ctx context.Context, s *Step) (value.Value, error) {
 	}
 	return r.retrying(ctx, s, func(ctx context.Context, dispatched *atomic.Bool) (value.Value, error) {
 		sc := r.scope()
+		if err := sc.fits(s); err != nil {
+			return value.Undefined, err
+		}
 		env := *stepEnv(r.fileEnv(sc), sc, s.Env, s.Cwd)
 		env.Dispatched = dispatched
 		w := job{runner: r, scope: sc, env: &env, bill: r.cost.account(s.ID), canAsk: true}
