@@ -30,14 +30,18 @@ func (p *process) welcome(ctx context.Context, a invite.Applicant) (w invite.Wel
 	words := invitation.Words(p.id.ID(), a.ID, a.Secret)
 	guest := invitation.Guest{ID: a.ID, Label: a.Label, Words: words}
 	var r invitation.Record
+	var label string
 	err = p.home.Edit(ctx, func() (err error) {
 		if r, w.Again, err = invitation.Redeem(p.home.Invites, a.Secret, guest, time.Now()); err != nil {
 			return err
 		}
-		if err := p.letIn(r, a, w.Again); err != nil {
+		if label, err = p.labelFor(r, a); err != nil {
 			return err
 		}
-		w.Known, w.Refused, err = p.takeOffer(r, a)
+		if err := p.letIn(r, a, label, w.Again); err != nil {
+			return err
+		}
+		w.Known, w.Refused, err = p.takeOffer(r, a, label)
 		return err
 	})
 	if err == nil {
@@ -50,13 +54,13 @@ func (p *process) welcome(ctx context.Context, a invite.Applicant) (w invite.Wel
 	if r.Guest {
 		w.Expires = r.Expires
 	}
-	p.sayJoined(r, a, w, words)
+	p.sayJoined(r, a, w, label, words)
 	return w, nil
 }
 
 // letIn adds the joiner to the allow list. It takes nothing from who has more
 // already.
-func (p *process) letIn(r invitation.Record, a invite.Applicant, again bool) error {
+func (p *process) letIn(r invitation.Record, a invite.Applicant, label string, again bool) error {
 	list, err := allow.Read(p.home.Allow)
 	if err != nil {
 		return err
@@ -65,7 +69,7 @@ func (p *process) letIn(r invitation.Record, a invite.Applicant, again bool) err
 	if i >= 0 && (again || r.Guest && !list[i].Guest) {
 		return nil
 	}
-	e := allow.Entry{ID: a.ID, Label: labelFor(r, a), Since: time.Now().UTC().Truncate(time.Second)}
+	e := allow.Entry{ID: a.ID, Label: label, Since: time.Now().UTC().Truncate(time.Second)}
 	if r.Guest {
 		e.Guest, e.Models, e.Expires = true, r.Models, r.Expires
 	}
@@ -73,16 +77,19 @@ func (p *process) letIn(r invitation.Record, a invite.Applicant, again bool) err
 	return err
 }
 
-// labelFor is the inviter's word for who was invited, or the joiner's own.
-func labelFor(r invitation.Record, a invite.Applicant) string {
-	if r.Label != "" && (r.Uses == 1 || a.Label == "") {
-		return r.Label
+// labelFor is the inviter's word for who was invited, or the joiner's own, and
+// no other machine's.
+func (p *process) labelFor(r invitation.Record, a invite.Applicant) (string, error) {
+	label := cli.CleanLine(a.Label)
+	if r.Label != "" && (r.Uses == 1 || label == "") {
+		label = r.Label
 	}
-	return cli.CleanLine(a.Label)
+	all, err := nameplates(p.home)
+	return distinctName(label, a.ID, all), err
 }
 
 // takeOffer adds the joiner to the peers where it lends.
-func (p *process) takeOffer(r invitation.Record, a invite.Applicant) (known bool, refused string, err error) {
+func (p *process) takeOffer(r invitation.Record, a invite.Applicant, label string) (known bool, refused string, err error) {
 	if r.Guest || len(a.Addresses) == 0 {
 		return false, "", nil
 	}
@@ -90,7 +97,7 @@ func (p *process) takeOffer(r invitation.Record, a invite.Applicant) (known bool
 	if !ok {
 		return false, "none of its addresses is an IP address that another machine may name", nil
 	}
-	_, err = discover.Add(p.home.Peers, grid.Peer{ID: a.ID, URL: "https://" + address, Label: labelFor(r, a)})
+	_, err = discover.Add(p.home.Peers, grid.Peer{ID: a.ID, URL: "https://" + address, Label: label})
 	return err == nil, "", err
 }
 
@@ -116,7 +123,7 @@ func offeredAddress(addresses []string, from netip.Addr) (best string, ok bool) 
 	return best, best != ""
 }
 
-func (p *process) sayJoined(r invitation.Record, a invite.Applicant, w invite.Welcome, words string) {
+func (p *process) sayJoined(r invitation.Record, a invite.Applicant, w invite.Welcome, label, words string) {
 	what := "may use this machine's models"
 	switch {
 	case r.Guest:
@@ -125,7 +132,7 @@ func (p *process) sayJoined(r invitation.Record, a invite.Applicant, w invite.We
 		what += ", and lends its own"
 	}
 	p.say("")
-	p.say("joined    %s (%s) %s", labelFor(r, a), a.ID.Short(), what)
+	p.say("joined    %s (%s) %s", label, a.ID.Short(), what)
 	p.say("words     %s", words)
 	p.say("          The other side shows the same six. To take it back: lobstah peers revoke %s", a.ID)
 	p.log.Debug("a machine joined by invitation", "key", a.ID, "invitation", r.ID, "guest", r.Guest, "again", w.Again)

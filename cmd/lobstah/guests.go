@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lobstah/grid/invite"
+	"lobstah/grid/worker"
 	"lobstah/key"
 	"lobstah/openai"
 	"lobstah/receipt"
@@ -60,12 +61,12 @@ func isRead(r *http.Request) bool {
 }
 
 // mayRead reports whether a request may see what the worker has: those of this
-// machine, of allowed keys and legacy addresses, and of all under --open.
+// machine's programs, of allowed keys and legacy addresses, and of all under --open.
 func (p *process) mayRead(r *http.Request) bool {
 	p.mu.Lock()
 	open := p.toAll
 	p.mu.Unlock()
-	return open || isLoopbackAddr(r) && r.Header.Get("X-Forwarded-For")+r.Header.Get("Forwarded") == "" || p.isLegacy(r) || p.signedByGuest(r)
+	return open || worker.IsLocal(r) || p.isLegacy(r) || p.signedByGuest(r)
 }
 
 func isLoopbackAddr(r *http.Request) bool {

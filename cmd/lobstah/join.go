@@ -130,6 +130,13 @@ func (c *joinCommand) remember(ctx context.Context, a *app, v invitation.Invitat
 	if err != nil {
 		return grid.Peer{}, cli.Usagef("--as: %v", err)
 	}
+	if c.As == "" { // what the user says stands
+		all, err := nameplates(a.home)
+		if err != nil {
+			return grid.Peer{}, err
+		}
+		label = distinctName(label, v.Inviter, all)
+	}
 	peer := grid.Peer{ID: v.Inviter, URL: "https://" + address, Label: label}
 	l, err := a.lists()
 	if err != nil {

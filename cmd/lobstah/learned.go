@@ -133,8 +133,13 @@ func listed(own []grid.Peer, learned []discover.Learned, seen []peerReport) []li
 	}
 	for _, r := range seen {
 		i, known := at[r.ID]
-		if !known {
+		if !known && r.Origin != grid.FromMesh { // this machine's own worker, or one that has just gone
 			continue
+		}
+		if !known { // no file keeps those of the mesh
+			i = len(list)
+			at[r.ID] = i
+			list = append(list, listedPeer{Peer: r.Peer})
 		}
 		list[i].Health, list[i].Error = r.State.Status, r.State.LastError
 		if len(r.State.Models) > 0 {

@@ -128,7 +128,7 @@ func (c *peersRemoveCommand) Run(ctx context.Context, a *app) error {
 }
 
 type peersRevokeCommand struct {
-	Name string `arg:"" help:"The machine's key, or its label."`
+	Name string `arg:"" help:"The machine's label, its key, or the key's beginning."`
 }
 
 // Help is printed by --help.
@@ -138,12 +138,13 @@ by which it came. It counts at once: what it asks now is cut off.`
 }
 
 func (c *peersRevokeCommand) Run(ctx context.Context, a *app) error {
-	id, err := a.allowedID(c.Name)
+	all, err := nameplates(a.home)
 	if err != nil {
-		var asPeer error
-		if id, asPeer = a.peerID(c.Name); asPeer != nil {
-			return cli.Hintf(cli.Usagef("%q is neither a key nor the label of one machine", c.Name), "lobstah peers and lobstah allow list print them")
-		}
+		return err
+	}
+	id, err := keyMeant(c.Name, all)
+	if err != nil {
+		return err
 	}
 	l, err := a.lists()
 	if err != nil {

@@ -160,7 +160,7 @@ func (p placeReport) answered() bool { return p.LastError == "" || !p.LastOK.IsZ
 
 // printListed prints peers as a table, with the columns that say something.
 func (a *app) printListed(list []listedPeer) error {
-	learned := slices.ContainsFunc(list, func(p listedPeer) bool { return len(p.Learned) > 0 })
+	learned := slices.ContainsFunc(list, func(p listedPeer) bool { return len(p.Learned) > 0 || !p.Origin.Trusted() })
 	running := slices.ContainsFunc(list, func(p listedPeer) bool { return p.Health != "" })
 	table := cli.Table{}
 	row := func(cells, whence []string, state, models string) {
@@ -201,6 +201,9 @@ func ago(at time.Time) string {
 // whence says where a peer was learned, how long ago it was seen there, and
 // when its announcement ends.
 func (p listedPeer) whence() []string {
+	if len(p.Learned) == 0 && !p.Origin.Trusted() {
+		return []string{string(p.Origin), "", ""}
+	}
 	if len(p.Learned) == 0 {
 		return []string{"you", "", ""}
 	}

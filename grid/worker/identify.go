@@ -133,6 +133,14 @@ func remoteAddr(r *http.Request) netip.Addr {
 	return addr.Addr().Unmap().WithZone("")
 }
 
+// IsLocal reports whether a program on this machine sent r for itself, and not a
+// proxy for somebody else or a browser for a web page; such requests need no
+// signature.
+func IsLocal(r *http.Request) bool {
+	ok, _ := isLocal(remoteAddr(r), r)
+	return ok
+}
+
 // isLocal reports whether a program on this machine sent r for itself: neither
 // a proxy for somebody else, nor a browser for a web page.
 func isLocal(addr netip.Addr, r *http.Request) (ok bool, why string) {
