@@ -7,7 +7,7 @@ import path from "node:path";
 import type { OpenClawPluginApi } from "openclaw/plugin-sdk/plugin-entry";
 import { gatewayVariables } from "../lobster/src/gateway.ts";
 import { bridgePath, createBridge, newToken } from "./src/bridge.ts";
-import { homeOf, nodeConfiguration, type ClawmatrixConfig } from "./src/config.ts";
+import { describesNode, hasConfiguration, homeOf, isLoopback, nodeConfiguration, type ClawmatrixConfig } from "./src/config.ts";
 import { Daemon, findProgram, howToInstall, writePrivate } from "./src/daemon.ts";
 import { isKeptFrom, Lending } from "./src/lending.ts";
 import { Node } from "./src/node.ts";
@@ -51,6 +51,7 @@ function registerMesh(api: OpenClawPluginApi, config: () => ClawmatrixConfig) {
     async start(ctx) {
       try {
         const home = homeOf(config(), stateDir(api), process.env);
+        if (!describesNode(config()) && !(await hasConfiguration(home))) return api.logger.warn(`clawmatrix: ${setUp(home)}`);
         const tokenFile = path.join(home, "bridge.token");
         const fresh = newToken();
         await writePrivate(tokenFile, fresh + "\n");
@@ -69,9 +70,13 @@ function registerMesh(api: OpenClawPluginApi, config: () => ClawmatrixConfig) {
   });
 }
 
+function setUp(home: string): string {
+  return `no node is set up in ${home} yet: clawmatrix init begins a mesh, clawmatrix join LINE joins one; or write nodeId and secret into plugins.entries.clawmatrix.config`;
+}
+
 async function plan(config: ClawmatrixConfig, home: string, tokenFile: string, host: OpenClawPluginApi["config"]) {
   const { OPENCLAW_URL: gateway = "", OPENCLAW_TOKEN: secret } = gatewayVariables(host, process.env);
-  const bridge = gateway.startsWith("http://") ? { url: gateway + bridgePath, tokenFile } : undefined; // the node speaks no TLS to it
+  const bridge = isLoopback(gateway) ? { url: gateway + bridgePath, tokenFile } : undefined; // the node goes there without TLS
   return {
     binary: await findProgram(config.binary, process.env),
     home,
@@ -86,9 +91,14 @@ function registerTerminal(api: OpenClawPluginApi, node: () => Node) {
     ({ program }) => {
       const root = program.command("clawmatrix").description(description);
       root.command("status").description("How this machine's node does, and the others").option("--json", "print JSON").action(async ({ json }: { json?: boolean }) => {
-        const status = await readStatus(node());
-        process.stdout.write((json ? JSON.stringify(status, null, 2) : render(status, `The gateway starts it when it runs and the plugin is configured. ${howToInstall}`)) + "\n");
-        if (!status.running) process.exitCode = 1;
+        try {
+          const status = await readStatus(node());
+          process.stdout.write((json ? JSON.stringify(status, null, 2) : render(status, `The gateway starts it when it runs and the plugin is configured. ${howToInstall}`)) + "\n");
+          if (!status.running) process.exitCode = 1;
+        } catch (error) {
+          process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`);
+          process.exitCode = 1;
+        }
       });
     },
     { descriptors: [{ name: "clawmatrix", description, hasSubcommands: true }] },

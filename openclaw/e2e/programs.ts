@@ -21,7 +21,7 @@ export class World {
   }
 
   build() {
-    execFileSync("go", ["build", "-o", this.bin + path.sep, "./cmd/lobstah", "./cmd/lobster"], { cwd: repository, stdio: ["ignore", "inherit", "inherit"] });
+    execFileSync("go", ["build", "-o", this.bin + path.sep, "./cmd/lobstah", "./cmd/lobster", "./cmd/clawmatrix"], { cwd: repository, stdio: ["ignore", "inherit", "inherit"] });
   }
 
   start(name: string, program: string, args: string[], env: NodeJS.ProcessEnv): Running {
@@ -160,11 +160,13 @@ export class OpenClaw {
   readonly config: string;
   readonly token = "e2e-token";
   readonly #world: World;
+  readonly #name: string;
   port = 0;
   gateway: Running | undefined;
 
   constructor(world: World, name: string, machine: Machine) {
     this.#world = world;
+    this.#name = name;
     const home = world.folder(name);
     this.workspace = world.folder(name, "workspace");
     this.config = path.join(home, "openclaw.json");
@@ -206,7 +208,7 @@ export class OpenClaw {
   }
 
   async start() {
-    this.gateway = this.#world.start("gateway", process.execPath, [OpenClaw.program, "gateway", "run", "--port", String(this.port)], this.env);
+    this.gateway = this.#world.start(`${this.#name}-gateway`, process.execPath, [OpenClaw.program, "gateway", "run", "--port", String(this.port)], this.env);
     await this.gateway.until("readiness", async () => {
       const response = await fetch(`http://127.0.0.1:${this.port}/readyz`).catch(() => undefined);
       await response?.body?.cancel();

@@ -2,6 +2,7 @@
  * The plugin's part of the config, plugins.entries.clawmatrix.config, and the node's configuration that is made of it. The fields
  * are those of the original plugin and of the clawmatrix program; the schema in the manifest has let nothing else pass.
  */
+import fs from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 
@@ -51,7 +52,20 @@ export function homeOf(config: ClawmatrixConfig, stateDir: string, env: NodeJS.P
   return env.CLAWMATRIX_HOME || path.join(os.homedir(), ".clawmatrix");
 }
 
-export function absolute(field: string, given: string): string {
+/** Whether the node has a configuration of its own there, a guest's included. */
+export async function hasConfiguration(home: string): Promise<boolean> {
+  const there = await Promise.all(["config.yaml", "config.json", "guest.json"].map((name) => fs.stat(path.join(home, name)).then(() => true, () => false)));
+  return there.includes(true);
+}
+
+/** Whether the node may go to a gateway's address for tools: plain HTTP, on this machine. */
+export function isLoopback(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { protocol, hostname } = new URL(url);
+  return protocol === "http:" && (hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname));
+}
+
+function absolute(field: string, given: string): string {
   const full = given.startsWith("~/") ? path.join(os.homedir(), given.slice(2)) : given;
   if (!path.isAbsolute(full)) throw new Error(`plugins.entries.clawmatrix.config.${field} must be an absolute path`);
   return full;

@@ -48,6 +48,10 @@ function covers(list: readonly string[], name: string): boolean {
 
 /** Whether a turn may not use a tool, since another node has caused it: its runs and sessions have names that the node gives. */
 export function isKeptFrom(turn: { runId?: string | undefined; sessionKey?: string | undefined }, tool: string): boolean {
-  const foreign = turn.runId?.startsWith("clawmatrix-") || /^agent:[^:]+:clawmatrix-/.test(turn.sessionKey ?? "");
-  return foreign === true && covers(ruling, tool.toLowerCase());
+  return (turn.runId?.startsWith("clawmatrix-") || isForeign(turn.sessionKey)) && covers(ruling, tool.toLowerCase());
+}
+
+/** Whether a session is one of another node's. */
+export function isForeign(sessionKey: string | undefined): boolean {
+  return /^agent:[^:]+:clawmatrix-/.test(sessionKey ?? "");
 }

@@ -4,6 +4,7 @@
  */
 import type { OpenClawPluginToolContext } from "openclaw/plugin-sdk/plugin-entry";
 import type { ClawmatrixConfig } from "./config.ts";
+import { isForeign } from "./lending.ts";
 import type { Node, Outcome, Peer, Task } from "./node.ts";
 
 type Params = Record<string, unknown>;
@@ -80,7 +81,8 @@ const forEveryone = ["cluster_peers", "cluster_handoff", "cluster_send"];
 export function createTool(name: string, node: () => Node, config: ClawmatrixConfig, ctx: OpenClawPluginToolContext) {
   const definition = definitions.find((d) => d.name === name);
   if (definition === undefined || ctx.sandboxed) return null;
-  if (ctx.senderIsOwner === false && !(config.nonOwnerTools ?? forEveryone).includes(name)) return null;
+  const owner = ctx.senderIsOwner !== false && !isForeign(ctx.sessionKey);
+  if (!owner && !(config.nonOwnerTools ?? forEveryone).includes(name)) return null;
   const { label, description, properties, required, run } = definition;
   return {
     name, label, description,

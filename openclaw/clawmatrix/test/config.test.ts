@@ -3,10 +3,11 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
-import { homeOf, nodeConfiguration, type ClawmatrixConfig } from "../src/config.ts";
+import { hasConfiguration, homeOf, isLoopback, nodeConfiguration, type ClawmatrixConfig } from "../src/config.ts";
 import { Node } from "../src/node.ts";
 import { createProvider } from "../src/provider.ts";
 import { toolNames } from "../src/tools.ts";
+import { folder } from "./fakes.ts";
 
 const bridge = { url: "http://127.0.0.1:18789/plugins/clawmatrix", tokenFile: "/h/bridge.token" };
 const around = { gatewayUrl: "ws://127.0.0.1:18789", bridge };
@@ -50,6 +51,19 @@ describe("the node's configuration", () => {
     assert.equal(node({ listen: false, listenHost: "0.0.0.0", listenPort: 19000, proxyPort: 19001 }), undefined, "defaults of the schema, which the host fills in");
     assert.equal(node({ binary: "/b", home: "/h", bridge: { allow: ["web_search"] } }), undefined);
     assert.throws(() => node({ tags: ["x"] }), /needs nodeId and secret/);
+  });
+
+  it("names the bridge only where the node can go to it", () => {
+    for (const url of ["http://127.0.0.1:18789", "http://localhost:1", "http://[::1]:1"]) assert.equal(isLoopback(url), true, url);
+    for (const url of ["https://127.0.0.1:18789", "http://192.168.1.7:18789", "http://127.evil.example", ""]) assert.equal(isLoopback(url), false, url);
+    assert.equal(JSON.parse(nodeConfiguration({ nodeId: "a", secret: "s", toolProxy: { enabled: true } }, { gatewayUrl: "ws://x", bridge: undefined })!).toolProxy.gateway, undefined);
+  });
+
+  it("is looked for in the home", async (t) => {
+    const home = folder(t);
+    assert.equal(await hasConfiguration(home), false);
+    fs.writeFileSync(path.join(home, "config.json"), "{}");
+    assert.equal(await hasConfiguration(home), true);
   });
 
   it("lies in a folder that depends on that", () => {

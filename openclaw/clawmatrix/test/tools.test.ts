@@ -60,6 +60,7 @@ describe("the seven tools", () => {
     assert.deepEqual(had({}, { sandboxed: true }), []);
     assert.deepEqual(had({}, { senderIsOwner: true }), toolNames);
     assert.deepEqual(had({}, { senderIsOwner: false }), ["cluster_peers", "cluster_handoff", "cluster_send"]);
+    assert.deepEqual(had({}, { sessionKey: "agent:main:clawmatrix-lob1ab" }), ["cluster_peers", "cluster_handoff", "cluster_send"]);
     assert.deepEqual(had({ nonOwnerTools: ["cluster_read"] }, { senderIsOwner: false }), ["cluster_read"]);
   });
 
