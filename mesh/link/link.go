@@ -133,7 +133,7 @@ func newLink(e established, s *socket, dialled bool, heartbeat time.Duration) (*
 		every: heartbeat, out: make(chan []byte, sendQueue), beats: make(chan []byte, 4), pongs: make(chan uint64, 1), streams: make(chan struct{}, MaxStreams),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
-	l.writer = newCoalescer(e.conn, s.wire)
+	l.writer = newCoalescer(e.conn, s)
 	config := yamux.DefaultConfig()
 	config.EnableKeepAlive = false // the heartbeat is our own
 	config.MaxStreamWindowSize = streamWindow

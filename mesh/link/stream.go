@@ -32,6 +32,7 @@ type socket struct {
 	wire *wire // below ws
 
 	writing sync.Mutex // held while a message is written
+	batch   *[]byte    // guarded by writing; gathers one message between hold and release, else nil
 
 	reader   io.Reader // of the message that is being read; owned by Read
 	proven   atomic.Bool
@@ -95,8 +96,37 @@ func (s *socket) nextMessage() error {
 func (s *socket) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if s.batch != nil {
+		*s.batch = append(*s.batch, p...)
+		return len(p), nil
+	}
+	return len(p), s.send(p)
+}
+
+// send sends one message in one write. The lock is held.
+func (s *socket) send(p []byte) error {
 	s.wire.hold()
-	return len(p), errors.Join(s.ws.Write(s.ctx, websocket.MessageBinary, p), s.wire.release())
+	return errors.Join(s.ws.Write(s.ctx, websocket.MessageBinary, p), s.wire.release())
+}
+
+// hold gathers what is written until release.
+func (s *socket) hold() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.batch = batches.Get().(*[]byte)
+}
+
+// release sends what was gathered as one message.
+func (s *socket) release() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	batch := s.batch
+	s.batch = nil
+	defer putBatch(batch)
+	if len(*batch) == 0 {
+		return nil
+	}
+	return s.send(*batch)
 }
 
 // Close hangs up at once.
@@ -127,11 +157,17 @@ const (
 // holds no buffer.
 type coalescer struct {
 	io.ReadWriteCloser
-	wire   *wire // far below, which sends each batch at once
+	below  holder // which sends each batch at once
 	mu     sync.Mutex
 	change sync.Cond // queue or err changed
 	queue  *[]byte   // of batches; nil while nothing waits
 	err    error     // why nothing can be written any more
+}
+
+// holder keeps writes back and sends them together.
+type holder interface {
+	hold()
+	release() error
 }
 
 // batches are buffers for what links write, of a little more than queueBytes at most.
@@ -142,8 +178,8 @@ func putBatch(b *[]byte) {
 	batches.Put(b)
 }
 
-func newCoalescer(conn io.ReadWriteCloser, below *wire) *coalescer {
-	c := &coalescer{ReadWriteCloser: conn, wire: below}
+func newCoalescer(conn io.ReadWriteCloser, below holder) *coalescer {
+	c := &coalescer{ReadWriteCloser: conn, below: below}
 	c.change.L = &c.mu
 	return c
 }
@@ -172,10 +208,10 @@ func (c *coalescer) run() {
 		if batch == nil {
 			return
 		}
-		c.wire.hold()
+		c.below.hold()
 		_, err := c.ReadWriteCloser.Write(*batch)
 		putBatch(batch)
-		if err := errors.Join(err, c.wire.release()); err != nil {
+		if err := errors.Join(err, c.below.release()); err != nil {
 			c.fail(err)
 			return
 		}

@@ -19,7 +19,7 @@ var gulps = sync.Pool{New: func() any { return new([gulpBytes]byte) }}
 
 // wire is the connection below a WebSocket, for one reader and any writers. What
 // is written between hold and release goes out in one write: a WebSocket masks its
-// messages in pieces of 4 KiB, and TLS makes one for each record of 16 KiB.
+// messages in pieces of 4 KiB.
 type wire struct {
 	net.Conn
 
