@@ -16,6 +16,9 @@ const ruling = [
 /** Nor are these lent: what belongs to a conversation, and the mesh in this node's name. */
 const never = [...ruling, "sessions*", "ask_user", "*_goal", "intent", "dashboard", "cluster_*", "tool_*"];
 
+/** They run commands or change files as the node's own tools do, without its paths and commands: a star does not mean them, only their names do. */
+const byName = ["apply_patch", "process", "lobster"];
+
 export class Lending {
   readonly #allow: string[];
   readonly #deny: string[];
@@ -33,7 +36,8 @@ export class Lending {
 
   lends(tool: string): boolean {
     const name = tool.toLowerCase();
-    return !covers(theNodesOwn, name) && !covers(never, name) && !covers(this.#deny, name) && covers(this.#allow, name);
+    if (covers(theNodesOwn, name) || covers(never, name) || covers(this.#deny, name)) return false;
+    return byName.includes(name) ? this.#allow.some((entry) => entry.toLowerCase() === name) : covers(this.#allow, name);
   }
 }
 

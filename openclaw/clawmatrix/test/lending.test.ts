@@ -41,7 +41,14 @@ describe("what is lent to other nodes", () => {
 
   it("is never what the node has itself, whose paths and commands the gateway does not know", () => {
     for (const name of ["exec", "read", "write", "edit", "list", "ls", "web_fetch"]) assert.equal(new Lending({ bridge: { allow: ["*", name] } }).lends(name), false, name);
-    assert.equal(new Lending({ bridge: { allow: ["*"] } }).lends("process"), true);
+  });
+
+  it("is what runs commands by its name only, which a star is not", () => {
+    for (const name of ["process", "apply_patch", "lobster"]) {
+      assert.equal(new Lending({ bridge: { allow: ["*", name.slice(0, 3) + "*"] } }).lends(name), false, name);
+      assert.equal(new Lending({ bridge: { allow: [name] } }).lends(name), true, name);
+    }
+    assert.equal(new Lending({ bridge: { allow: ["*"] } }).lends("browser"), true);
   });
 });
 
