@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -192,12 +193,25 @@ func scalarValue(tok *token.Token) value.Value {
 
 func (b *yamlBuilder) mapping(entries []*ast.MappingValueNode, line, col, depth int) (*node, error) {
 	fields := make([]field, 0, len(entries))
-	for _, e := range entries {
+	for len(entries) > 0 {
+		e := entries[0]
+		entries = entries[1:]
 		key, err := b.key(e.Key, depth+1)
 		if err != nil {
 			return nil, err
 		}
-		child, err := b.node(e.Value, depth+1)
+		taken, bare, err := b.bareValue(e)
+		if err != nil {
+			return nil, err
+		}
+		val := e.Value
+		if bare {
+			val, entries = nil, slices.Concat(taken, entries)
+			if again := repeated(fields, append(entries, e)); again != nil {
+				return nil, b.fault(again, "Map keys must be unique")
+			}
+		}
+		child, err := b.node(val, depth+1)
 		if err != nil {
 			return nil, err
 		}
@@ -231,6 +245,9 @@ func (b *yamlBuilder) key(k ast.MapKeyNode, depth int) (*node, error) {
 func (b *yamlBuilder) sequence(n *ast.SequenceNode, line, col, depth int) (*node, error) {
 	items := make([]*node, 0, len(n.Values))
 	for _, v := range n.Values {
+		if inner, ok := asBlockList(v); ok && isOutside(inner.Start, n.Start, 0) {
+			return nil, b.fault(v.GetToken(), bareTag)
+		}
 		item, err := b.node(v, depth+1)
 		if err != nil {
 			return nil, err
