@@ -29,7 +29,7 @@ const (
 type Agent struct {
 	URL    string                 // of the agent, or of its card
 	Token  func() (string, error) // a bearer token; nil sends none
-	Client *http.Client           // nil: one without a time limit
+	Client *http.Client           // nil: one without a time limit, that goes where the owner sent it
 }
 
 // Run implements agent.Backend. A question of the agent is asked back over the
@@ -100,8 +100,9 @@ func (r *run) find(ctx context.Context) error {
 	}
 	for _, i := range c.Interfaces {
 		if i.Binding == "JSONRPC" && strings.HasPrefix(i.Protocol, "1.") {
-			r.endpoint, r.streams = i.URL, c.Capabilities.Streaming
-			return nil
+			r.streams = c.Capabilities.Streaming
+			r.endpoint, err = endpointOf(address, i.URL)
+			return err
 		}
 	}
 	return fmt.Errorf("the agent's card at %s offers no JSON-RPC of version 1", address)
@@ -118,7 +119,7 @@ func (r *run) send(request *http.Request) (*http.Response, error) {
 	}
 	client := r.Client
 	if client == nil {
-		client = http.DefaultClient
+		client = direct
 	}
 	response, err := client.Do(request)
 	if err != nil {
