@@ -66,7 +66,7 @@ func serve(ctx context.Context, role, upstream string) error {
 		defer func() { err = errors.Join(err, stop()) }()
 	case "https":
 		handler, ln, err = plainHTTPS(ln)
-	case "meshserver", "meshrelay", "caller", "links":
+	case "meshserver", "meshrelay", "caller", "together", "links":
 		var stop func() error
 		if handler, stop, err = meshRole(ctx, role, upstream); err == nil {
 			defer func() { err = errors.Join(err, stop()) }()
