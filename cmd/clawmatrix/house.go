@@ -25,6 +25,10 @@ func (n *node) heard(e member.Event) {
 	switch e.Change {
 	case member.Joined:
 		n.wake()
+		select {
+		case n.joined <- struct{}{}:
+		default: // keepHouse will look
+		}
 	case member.Revoked:
 		n.banned.add(e.Key)
 	}
@@ -67,13 +71,16 @@ func (o *notice) take() map[key.ID]bool {
 	return keys
 }
 
-// keepHouse ends what revoked nodes have here and writes the revocations down,
-// until ctx ends.
+// keepHouse ends what revoked nodes have here, writes the revocations down, and lets
+// tasks try again that wait for nodes which come, until ctx ends.
 func (n *node) keepHouse(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-n.joined:
+			n.exchange.Retry()
+			continue
 		case <-n.banned.some:
 		}
 		for id := range n.banned.take() {

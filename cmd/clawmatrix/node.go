@@ -57,6 +57,7 @@ type node struct {
 	failed  chan error    // the first server that failed; buffered
 	banned  *notice       // for keepHouse: revoked nodes
 	woken   chan struct{} // for handOn; capacity 1
+	joined  chan struct{} // for keepHouse; capacity 1
 
 	rotating sync.Mutex // held while the secret changes
 
@@ -110,7 +111,7 @@ func (n *node) atEnd(do func(context.Context) error) { n.closers = append(n.clos
 // returns ends with ctx, or when the owner asks to stop.
 func (a *app) openNode(ctx context.Context, log *slog.Logger) (*node, context.Context, error) {
 	n := &node{
-		app: a, log: log, failed: make(chan error, 1), banned: newNotice(), woken: make(chan struct{}, 1),
+		app: a, log: log, failed: make(chan error, 1), banned: newNotice(), woken: make(chan struct{}, 1), joined: make(chan struct{}, 1),
 		onPort: http.NewServeMux(), onMesh: http.NewServeMux(), onLocal: http.NewServeMux(), onSocket: http.NewServeMux(),
 		onGuests: http.NewServeMux(),
 	}

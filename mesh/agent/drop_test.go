@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"lobstah/key"
 )
@@ -93,5 +96,38 @@ func TestWaitingTasksAreJudgedAgain(t *testing.T) {
 		if task, err := out.Get(third.ID); err != nil || !strings.Contains(task.Error, "not verified any more") {
 			t.Errorf("why: %q, %v", task.Error, err)
 		}
+	})
+}
+
+// A node that was away for long is asked at once when it is back.
+func TestRetryDoesNotWait(t *testing.T) {
+	bubble(t, func(t *testing.T, m *mesh) {
+		agent := newScripted()
+		desk := startDesk(t, m, t.TempDir(), agent, nil)
+		defer desk.stop()
+		o, err := OpenOutbox(OutboxConfig{Dir: t.TempDir(), Mesh: m, Log: quietLog, Pause: func(int) time.Duration { return time.Hour }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { o.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		m.cut(true)
+		task, err := o.Ask(t.Context(), other, "office", brief("one"))
+		if err != nil || task.State != Queued {
+			t.Fatalf("%s, %v", task.State, err)
+		}
+		synctest.Wait()
+		m.cut(false)
+		began := time.Now()
+		o.Retry()
+		<-agent.began
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it was asked after %v", took)
+		}
+		agent.end <- "1"
+		mustEnd(t, process{Outbox: o}, task.ID, Done, "1")
 	})
 }

@@ -45,6 +45,7 @@ func (o *Outbox) follow(ctx context.Context, s *sent) {
 		failures++
 		select {
 		case <-time.After(o.cfg.Pause(failures)):
+		case <-s.again:
 		case <-ctx.Done():
 			return
 		}

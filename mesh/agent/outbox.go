@@ -47,6 +47,23 @@ type sent struct {
 	heard    time.Time
 	said     progress
 	changed  chan struct{} // closed at each change, and made anew
+	again    chan struct{} // buffered; its node may be reached now
+}
+
+func newSent(t Task, heard time.Time) *sent {
+	return &sent{task: t, heard: heard, changed: make(chan struct{}), again: make(chan struct{}, 1)}
+}
+
+// Retry lets all tasks try now that wait for a node which could not be reached.
+func (o *Outbox) Retry() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.tasks {
+		select {
+		case s.again <- struct{}{}:
+		default: // it is told already
+		}
+	}
 }
 
 // OpenOutbox reads the tasks that are kept; Run follows those that had not
@@ -73,7 +90,7 @@ func OpenOutbox(cfg OutboxConfig) (*Outbox, error) {
 		cfg.Log.Warn("some kept tasks cannot be read", "error", err)
 	}
 	for _, t := range tasks {
-		o.tasks[t.ID] = &sent{task: t, heard: cfg.Now(), changed: make(chan struct{})}
+		o.tasks[t.ID] = newSent(t, cfg.Now())
 	}
 	return o, nil
 }
@@ -121,9 +138,8 @@ func (o *Outbox) Ask(ctx context.Context, node key.ID, name string, b Brief) (Ta
 		return Task{}, err
 	}
 	now := o.cfg.Now()
-	s := &sent{heard: now, changed: make(chan struct{}), followed: true, task: Task{
-		ID: NewID(), Node: node, NodeName: name, Brief: b, State: Queued, Created: now, Updated: now,
-	}}
+	s := newSent(Task{ID: NewID(), Node: node, NodeName: name, Brief: b, State: Queued, Created: now, Updated: now}, now)
+	s.followed = true
 	if err := o.add(s); err != nil {
 		return Task{}, err
 	}
