@@ -52,6 +52,9 @@ func (e *Env) Start(ctx context.Context, p *Process) (Exit, error) {
 	if e.Exec == nil {
 		return Exit{}, fmt.Errorf("run %s: %w", p.Argv[0], ErrNoHandler)
 	}
+	if i := slices.IndexFunc(p.Argv, func(word string) bool { return strings.Contains(word, "\x00") }); i >= 0 {
+		return Exit{}, fmt.Errorf("run %s: word %d holds a NUL character, which no program can be given; hand such data over on stdin", p.Argv[0], i+1)
+	}
 	if p.Env == nil {
 		p.Env = e.Environ()
 	}
