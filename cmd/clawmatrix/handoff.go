@@ -112,6 +112,7 @@ var errAsks = errors.New("the agent asks")
 
 // follow prints a task's way and its end.
 func (a *app) follow(ctx context.Context, id string, asJSON bool) error {
+	said := ""
 	for at := 0; ; {
 		var v view
 		if err := a.call(ctx, http.MethodPost, "/tasks/look", glance{id, at}, &v); err != nil {
@@ -122,11 +123,22 @@ func (a *app) follow(ctx context.Context, id string, asJSON bool) error {
 		}
 		if at = v.Next; v.Text != "" {
 			fmt.Fprint(a.Err, cli.Clean(v.Text))
+			said += v.Text
+			said = said[max(0, len(said)-agent.MaxOutput):]
 		}
 		if v.Task.State.Final() || v.Task.State == agent.InputRequired {
+			if cli.Terminal(a.Out) && cli.Terminal(a.Err) && shown(v.Task, said) && !asJSON {
+				return nil
+			}
 			return a.end(v.Task, asJSON)
 		}
 	}
+}
+
+// shown reports whether a person who saw what an agent said on its way has seen the
+// answer with it.
+func shown(t agent.Task, said string) bool {
+	return t.State == agent.Done && strings.HasSuffix(strings.TrimSpace(said), strings.TrimSpace(t.Output))
 }
 
 // end prints what became of a task. The exit code is 0 for an answer, else 1.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/goccy/go-yaml"
 
 	"lobstah/grid/engine"
 	"lobstah/grid/engine/anthropic"
@@ -131,12 +134,61 @@ func (a *app) openclawProviders() (map[string]openclawProvider, error) {
 		} `json:"models"`
 	}
 	if err == nil {
-		err = json.Unmarshal(raw, &file)
+		err = readJSON5(raw, &file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the providers of OpenClaw are not known: reading %s: %w", path, err)
 	}
 	return file.Models.Providers, nil
+}
+
+// readJSON5 reads what OpenClaw's configuration is written in: JSON, and JSON with
+// comments, names without quotes and commas at the end, when a person has edited it.
+func readJSON5(raw []byte, into any) error {
+	err := json.Unmarshal(raw, into)
+	if err == nil || yaml.UnmarshalWithOptions(withoutComments(raw), into, yaml.UseJSONUnmarshaler()) == nil {
+		return nil
+	}
+	return err
+}
+
+// withoutComments replaces comments of JSON5 by spaces; what is left is YAML.
+func withoutComments(raw []byte) []byte {
+	out := bytes.ReplaceAll(raw, []byte("\t"), []byte(" "))
+	quote := byte(0)
+	for i := 0; i < len(out); i++ {
+		switch c := out[i]; {
+		case quote != 0 && c == '\\':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case bytes.HasPrefix(out[i:], []byte("//")):
+			i = blank(out, i, "\n")
+		case bytes.HasPrefix(out[i:], []byte("/*")):
+			i = blank(out, i, "*/")
+		}
+	}
+	return out
+}
+
+// blank writes spaces from a place up to the end of what is named, and returns where
+// that ends.
+func blank(text []byte, from int, until string) int {
+	n := bytes.Index(text[from:], []byte(until))
+	if n < 0 {
+		n = len(text) - from - len(until)
+	}
+	end := min(len(text), from+n+len(until))
+	for i := from; i < end; i++ {
+		if text[i] != '\n' {
+			text[i] = ' '
+		}
+	}
+	return end - 1
 }
 
 func (o openclawProvider) engine(a *app) (engine.Engine, error) {
