@@ -116,11 +116,10 @@ const (
 // statement is what is signed: the canonical text of the announcement value.
 func (s *Signed) statement() []byte { return s.envelope[len(head) : len(s.envelope)-tailBytes] }
 
-// seal writes an envelope around what appends the statement.
-func seal(size int, statement func([]byte) []byte, sign func(statement []byte) [64]byte) []byte {
-	out := append(make([]byte, 0, size), head...)
-	out = statement(out)
-	signature := sign(out[len(head):])
+// seal writes an envelope around a statement.
+func seal(statement string, signature [64]byte) []byte {
+	out := append(make([]byte, 0, len(head)+len(statement)+tailBytes), head...)
+	out = append(out, statement...)
 	out = append(out, between...)
 	out = hex.AppendEncode(out, signature[:])
 	return append(out, end...)
@@ -133,16 +132,15 @@ func Sign(pair key.Pair, o Offer) (*Signed, error) {
 		return nil, fmt.Errorf("sign an announcement: it names %s, the key is %s", o.ID, pair.ID())
 	}
 	// Reading it back gives the offer as others will see it (milliseconds).
-	tree, err := canonical.Parse(canonical.Append(nil, o.tree()))
+	body, err := canonical.Read(canonical.Append(nil, o.tree()))
 	if err != nil {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
 	s := &Signed{}
-	if s.Offer, err = parseFields(tree); err != nil {
+	if s.Offer, err = parseFields(pair.ID(), body); err != nil {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
-	s.envelope = seal(0, func(dst []byte) []byte { return canonical.Append(dst, tree) },
-		func(statement []byte) [64]byte { return [64]byte(pair.Sign(statement)) })
+	s.envelope = seal(body.String(), [64]byte(pair.Sign([]byte(body.String()))))
 	if n := len(s.envelope); n > MaxBytes {
 		return nil, fmt.Errorf("sign an announcement: the envelope takes %d bytes, %d at most are allowed; announce fewer models or facts", n, MaxBytes)
 	}
@@ -165,11 +163,11 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 	if len(envelope) > MaxBytes {
 		return nil, fmt.Errorf("%w: larger than %d bytes", ErrJSON, MaxBytes)
 	}
-	tree, err := canonical.Parse(envelope)
+	value, err := canonical.Read(envelope)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJSON, err)
 	}
-	body, signature, err := parts(tree)
+	body, signature, err := parts(value)
 	if err != nil {
 		return nil, err
 	}
@@ -177,12 +175,14 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Signed{}
-	s.envelope = seal(len(envelope), func(dst []byte) []byte { return canonical.Append(dst, body) }, func([]byte) [64]byte { return signature })
+	s := &Signed{envelope: seal(body.String(), signature)}
+	if len(s.envelope) > MaxBytes { // numbers such as 1e20 grow
+		return nil, fmt.Errorf("%w: its canonical form is larger than %d bytes", ErrJSON, MaxBytes)
+	}
 	if !id.Verify(s.statement(), signature[:]) {
 		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, id)
 	}
-	if s.Offer, err = parseFields(body); err != nil {
+	if s.Offer, err = parseFields(id, body); err != nil {
 		return nil, err
 	}
 	switch s.Status(now) {
@@ -200,20 +200,25 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 func (s *Signed) Envelope() []byte { return s.envelope }
 
 // parts splits an envelope into the announcement value and the signature.
-func parts(tree any) (canonical.Object, [64]byte, error) {
-	envelope, _ := tree.(canonical.Object)
-	value, _ := envelope.Get("announcement")
-	body, ok := value.(canonical.Object)
-	if !ok {
-		return nil, [64]byte{}, fmt.Errorf("%w: there is no announcement object", ErrSignature)
+func parts(envelope canonical.Value) (body canonical.Value, signature [64]byte, err error) {
+	var digits canonical.Value
+	for name, value := range envelope.Members() {
+		switch name {
+		case "announcement":
+			body = value
+		case "signature":
+			digits = value
+		}
 	}
-	value, _ = envelope.Get("signature")
-	signature, err := parseSignature(value)
+	if !body.IsObject() {
+		return body, signature, fmt.Errorf("%w: there is no announcement object", ErrSignature)
+	}
+	signature, err = parseSignature(digits)
 	return body, signature, err
 }
 
-func parseSignature(value any) (signature [64]byte, err error) {
-	digits, _ := value.(string)
+func parseSignature(value canonical.Value) (signature [64]byte, err error) {
+	digits, _ := value.Text()
 	if len(digits) != 2*len(signature) {
 		return signature, fmt.Errorf("%w: it is not 128 hex digits", ErrSignature)
 	}
@@ -224,9 +229,17 @@ func parseSignature(value any) (signature [64]byte, err error) {
 }
 
 // idOf reads who is said to have signed. Without a key no signature can hold.
-func idOf(body canonical.Object) (key.ID, error) {
-	value, _ := body.Get("pubkey")
-	text, _ := value.(string)
+func idOf(body canonical.Value) (key.ID, error) {
+	for name, value := range body.Members() {
+		if name == "pubkey" {
+			return parseID(value)
+		}
+	}
+	return parseID(canonical.Value{})
+}
+
+func parseID(value canonical.Value) (key.ID, error) {
+	text, _ := value.Text()
 	id, err := key.ParseID(text)
 	if err != nil {
 		return id, fmt.Errorf("%w: pubkey: %w", ErrSignature, err)

@@ -1,8 +1,10 @@
 package announce
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -144,8 +146,7 @@ func TestOriginalsStatus(t *testing.T) {
 // signText signs any canonical text, as a worker that checks nothing would.
 func signText(t testing.TB, statement string) []byte {
 	t.Helper()
-	return seal(0, func(dst []byte) []byte { return append(dst, statement...) },
-		func(text []byte) [64]byte { return [64]byte(pair().Sign(text)) })
+	return seal(statement, [64]byte(pair().Sign([]byte(statement))))
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -319,6 +320,55 @@ func TestWithdrawalRefuses(t *testing.T) {
 	}
 }
 
+// sameOpened checks that envelope is another form of what want was opened from.
+func sameOpened(envelope []byte, want *Signed) error {
+	if len(envelope) > MaxBytes {
+		return nil
+	}
+	got, err := Open(envelope, then)
+	if err == nil && !reflect.DeepEqual(got, want) {
+		err = fmt.Errorf("opens as %+v; want %+v", got, want)
+	}
+	return err
+}
+
+// spaced is text with white space, which takes the long way to its canonical
+// form.
+func spaced(text []byte) []byte {
+	var out bytes.Buffer
+	if err := json.Indent(&out, text, " ", "\t"); err != nil {
+		panic(err) // it was opened before
+	}
+	return out.Bytes()
+}
+
+func TestOtherFormsOpenAlike(t *testing.T) {
+	s := sign(t, sample())
+	for name, envelope := range map[string][]byte{
+		"canonical":   s.Envelope(),
+		"spaced":      spaced(s.Envelope()),
+		"an escape":   bytes.Replace(s.Envelope(), []byte(`"EUR"`), []byte(`"\u0045UR"`), 1),
+		"an exponent": bytes.Replace(s.Envelope(), []byte(`"concurrency":4`), []byte(`"concurrency":4e0`), 1),
+		"one more":    append(bytes.TrimSuffix(s.Envelope(), []byte("}")), `,"zz":[1]}`...),
+	} {
+		if err := sameOpened(envelope, s); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What grows beyond the limit would be kept and then never be read again.
+func TestGrownEnvelopeIsRefused(t *testing.T) {
+	grown := `{"announcedAt":1790000000000,"pubkey":"` + pair().ID().String() + `","ttlSeconds":300,"url":"http://h","version":1,"zz":[` + strings.Repeat("100000000000000000000,", 1000) + `1]}`
+	envelope := bytes.ReplaceAll(signText(t, grown), []byte("100000000000000000000"), []byte("1e20"))
+	if len(envelope) > MaxBytes {
+		t.Fatalf("the envelope is already %d bytes", len(envelope))
+	}
+	if _, err := Open(envelope, then); !errors.Is(err, ErrJSON) {
+		t.Errorf("Open: %v; want ErrJSON", err)
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	for _, v := range load(f).Announcements {
 		f.Add([]byte(v.JSON))
@@ -329,9 +379,11 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := Open(s.Envelope(), then)
-		if err != nil || !reflect.DeepEqual(again.Offer, s.Offer) {
-			t.Fatalf("%q opens, its canonical form %q does not: %v", envelope, s.Envelope(), err)
+		if err := sameOpened(s.Envelope(), s); err != nil {
+			t.Fatalf("%q opens, its canonical form %q: %v", envelope, s.Envelope(), err)
+		}
+		if err := sameOpened(spaced(s.Envelope()), s); err != nil {
+			t.Fatalf("%q opens, with white space: %v", s.Envelope(), err)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"lobstah/grid"
 	"lobstah/internal/canonical"
+	"lobstah/key"
 )
 
 // Limits on single members; see also [MaxModels].
@@ -104,59 +105,63 @@ func (b *builder) count(name string, value int) {
 	}
 }
 
-// parseFields reads the members that we know from an announcement value and
+// parseFields reads the members that we know from the announcement of id and
 // refuses what no honest worker writes; the original checks nothing after the
 // signature.
-func parseFields(tree any) (Offer, error) {
-	body, ok := tree.(canonical.Object)
-	if !ok {
+func parseFields(id key.ID, body canonical.Value) (Offer, error) {
+	if !body.IsObject() {
 		return Offer{}, fmt.Errorf("%w: the announcement is no object", ErrMalformed)
 	}
-	id, err := idOf(body)
-	if err != nil {
-		return Offer{}, err
-	}
-	f := fields{body: body}
-	if version := f.integer("version", 1<<31, true); f.err == nil && version != 1 {
-		f.fail("version", "%d is unknown", version)
-	}
-	const farthest = 253402300799999 // milliseconds, the end of the year 9999
-	o := Offer{
-		ID:          id,
-		URL:         f.url("url"),
-		Label:       f.text("label", maxLabel, false),
-		Models:      f.texts("models", MaxModels, maxModelName),
-		Tier:        grid.Tier(f.text("tier", 32, false)),
-		TTL:         time.Duration(f.integer("ttlSeconds", maxTTLSeconds, true)) * time.Second,
-		AnnouncedAt: time.UnixMilli(f.integer("announcedAt", farthest, true)).UTC(),
-		ModelFacts:  f.facts(),
-		Price:       f.price(),
-		Concurrency: int(f.integer("concurrency", maxCount, false)),
-		Running:     int(f.integer("running", maxCount, false)),
-		QueueDepth:  int(f.integer("queueDepth", maxCount, false)),
-		Through:     orNone(f.texts("reachableThrough", maxThrough, maxURL)),
-	}
-	if _, err := grid.ParseTier(string(o.Tier)); err != nil {
-		f.fail("tier", "%v", err)
-	}
-	for _, m := range o.ModelFacts {
-		if !slices.Contains(o.Models, m.ID) {
-			f.fail("modelFacts", "%.80q is not among the models", m.ID)
+	const (
+		farthest = 253402300799999 // milliseconds, the end of the year 9999
+		missing  = -1
+	)
+	var f fields
+	var version, ttl, at int64 = missing, missing, missing
+	o := Offer{ID: id}
+	for name, v := range body.Members() {
+		switch name {
+		case "announcedAt":
+			at = f.integer(name, v, farthest)
+		case "concurrency":
+			o.Concurrency = int(f.integer(name, v, maxCount))
+		case "label":
+			o.Label = f.text(name, v, maxLabel)
+		case "modelFacts":
+			o.ModelFacts = f.facts(name, v)
+		case "models":
+			o.Models = f.texts(name, v, MaxModels, maxModelName)
+		case "price":
+			o.Price = f.price(name, v)
+		case "queueDepth":
+			o.QueueDepth = int(f.integer(name, v, maxCount))
+		case "reachableThrough":
+			o.Through = f.urls(name, v)
+		case "running":
+			o.Running = int(f.integer(name, v, maxCount))
+		case "tier":
+			o.Tier = f.tier(name, v)
+		case "ttlSeconds":
+			ttl = f.integer(name, v, maxTTLSeconds)
+		case "url":
+			o.URL = f.url(name, v)
+		case "version":
+			version = f.integer(name, v, 1<<31)
 		}
 	}
-	for _, way := range o.Through {
-		if u, err := url.Parse(way); err != nil || u.Scheme == "" || u.Host == "" {
-			f.fail("reachableThrough", "%.80q is not a URL", way)
-		}
+	if version != 1 {
+		f.fail("version", "want 1")
 	}
+	if ttl == missing || at == missing || o.URL == "" {
+		f.fail("announcement", "want announcedAt, ttlSeconds and url")
+	}
+	f.ofModels(&o)
+	o.TTL, o.AnnouncedAt = time.Duration(ttl)*time.Second, time.UnixMilli(at).UTC()
 	return o, f.err
 }
 
-// fields reads typed members and keeps the first error.
-type fields struct {
-	body canonical.Object
-	err  error
-}
+// fields reads the values of members and keeps the first error.
+type fields struct{ err error }
 
 func (f *fields) fail(name, format string, args ...any) {
 	if f.err == nil {
@@ -164,28 +169,18 @@ func (f *fields) fail(name, format string, args ...any) {
 	}
 }
 
-// text reads a string of at most limit bytes; a missing one is "" unless it is
-// required.
-func (f *fields) text(name string, limit int, required bool) string {
-	value, present := f.body.Get(name)
-	if !present && !required {
-		return ""
-	}
-	s, ok := value.(string)
-	if !ok {
-		f.fail(name, "want a string")
-	}
-	f.check(name, s, limit)
-	return s
-}
-
-func (f *fields) check(name, s string, limit int) {
+// text reads a string of at most limit bytes.
+func (f *fields) text(name string, v canonical.Value, limit int) string {
+	s, ok := v.Text()
 	switch {
+	case !ok:
+		f.fail(name, "want a string")
 	case len(s) > limit:
 		f.fail(name, "longer than %d bytes", limit)
 	case !plain(s) && (!utf8.ValidString(s) || strings.ContainsFunc(s, misleading)):
 		f.fail(name, "control characters, or no text at all")
 	}
+	return s
 }
 
 // plain reports whether s is printable ASCII, which most texts are.
@@ -203,43 +198,35 @@ func misleading(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }
 
-// texts reads a list of strings that are not empty. A missing list is nil.
-func (f *fields) texts(name string, count, limit int) []string {
-	value, present := f.body.Get(name)
-	if !present {
-		return nil
-	}
-	values, ok := value.([]any)
-	if !ok || len(values) > count {
+// texts reads a list of strings that are not empty.
+func (f *fields) texts(name string, v canonical.Value, count, limit int) []string {
+	n := v.Len()
+	if !v.IsArray() || n > count {
 		f.fail(name, "want a list of at most %d strings", count)
 		return nil
 	}
-	list := make([]string, len(values))
-	for i, v := range values {
-		if list[i], _ = v.(string); list[i] == "" {
+	list := make([]string, 0, n)
+	for e := range v.Elements() {
+		s := f.text(name, e, limit)
+		if s == "" {
 			f.fail(name, "want strings that are not empty")
 		}
-		f.check(name, list[i], limit)
+		list = append(list, s)
 	}
 	return list
 }
 
 // orNone takes an empty list for a missing one.
-func orNone(list []string) []string {
+func orNone[T any](list []T) []T {
 	if len(list) == 0 {
 		return nil
 	}
 	return list
 }
 
-// integer reads a whole number from 0 to limit; a missing one is 0 unless it is
-// required.
-func (f *fields) integer(name string, limit int64, required bool) int64 {
-	value, present := f.body.Get(name)
-	if !present && !required {
-		return 0
-	}
-	n, ok := value.(float64)
+// integer reads a whole number from 0 to limit.
+func (f *fields) integer(name string, v canonical.Value, limit int64) int64 {
+	n, ok := v.Number()
 	if !ok || n != math.Trunc(n) || n < 0 || n > float64(limit) {
 		f.fail(name, "want a whole number from 0 to %d", limit)
 		return 0
@@ -247,8 +234,16 @@ func (f *fields) integer(name string, limit int64, required bool) int64 {
 	return int64(n)
 }
 
-func (f *fields) url(name string) string {
-	text := f.text(name, maxURL, true)
+func (f *fields) tier(name string, v canonical.Value) grid.Tier {
+	tier := grid.Tier(f.text(name, v, 32))
+	if _, err := grid.ParseTier(string(tier)); err != nil {
+		f.fail(name, "%v", err)
+	}
+	return tier
+}
+
+func (f *fields) url(name string, v canonical.Value) string {
+	text := f.text(name, v, maxURL)
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
@@ -259,74 +254,114 @@ func (f *fields) url(name string) string {
 	return text
 }
 
-func (f *fields) facts() []grid.Model {
-	value, present := f.body.Get("modelFacts")
-	if !present {
-		return nil
-	}
-	values, ok := value.([]any)
-	if !ok || len(values) > MaxModels {
-		f.fail("modelFacts", "want a list of at most %d objects", MaxModels)
-		return nil
-	}
-	if len(values) == 0 {
-		return nil
-	}
-	list := make([]grid.Model, len(values))
-	for i, v := range values {
-		body, ok := v.(canonical.Object)
-		if !ok {
-			f.fail("modelFacts", "want a list of objects")
-			return nil
-		}
-		m := fields{body: body}
-		list[i] = m.model()
-		if m.err != nil && f.err == nil {
-			f.err = fmt.Errorf("modelFacts: %w", m.err)
+// urls reads a list of URLs of any scheme.
+func (f *fields) urls(name string, v canonical.Value) []string {
+	list := f.texts(name, v, maxThrough, maxURL)
+	for _, way := range list {
+		if u, err := url.Parse(way); err != nil || u.Scheme == "" || u.Host == "" {
+			f.fail(name, "%.80q is not a URL", way)
 		}
 	}
-	return list
+	return orNone(list)
 }
 
-func (f *fields) model() grid.Model {
-	m := grid.Model{
-		ID:            f.text("id", maxModelName, true),
-		Digest:        f.text("digest", 128, false),
-		ContextLength: int(f.integer("context_length", maxContext, false)),
-		MaxContext:    int(f.integer("max_context_length", maxContext, false)),
-		Capabilities:  orNone(f.texts("capabilities", maxCapabilities, 32)),
-		Family:        f.text("family", 64, false),
-		Parameters:    f.text("parameters", 32, false),
-		Quantization:  f.text("quantization", 32, false),
+func (f *fields) facts(name string, v canonical.Value) []grid.Model {
+	n := v.Len()
+	if !v.IsArray() || n > MaxModels {
+		f.fail(name, "want a list of at most %d objects", MaxModels)
+		return nil
 	}
-	if slices.ContainsFunc(m.Capabilities, func(c string) bool { return strings.ContainsAny(c, ", ") }) {
-		f.fail("capabilities", "want single words")
+	list := make([]grid.Model, 0, n)
+	for e := range v.Elements() {
+		var inner fields
+		list = append(list, inner.model(e))
+		if inner.err != nil && f.err == nil {
+			f.err = fmt.Errorf("%s: %w", name, inner.err)
+		}
+	}
+	return orNone(list)
+}
+
+func (f *fields) model(body canonical.Value) (m grid.Model) {
+	if !body.IsObject() {
+		f.fail("fact", "want an object")
+	}
+	named := false
+	for name, v := range body.Members() {
+		switch name {
+		case "capabilities":
+			m.Capabilities = f.words(name, v)
+		case "context_length":
+			m.ContextLength = int(f.integer(name, v, maxContext))
+		case "digest":
+			m.Digest = f.text(name, v, 128)
+		case "family":
+			m.Family = f.text(name, v, 64)
+		case "id":
+			m.ID, named = f.text(name, v, maxModelName), true
+		case "max_context_length":
+			m.MaxContext = int(f.integer(name, v, maxContext))
+		case "parameters":
+			m.Parameters = f.text(name, v, 32)
+		case "quantization":
+			m.Quantization = f.text(name, v, 32)
+		}
+	}
+	if !named {
+		f.fail("id", "want a string")
 	}
 	return m
 }
 
-func (f *fields) price() *Price {
-	value, present := f.body.Get("price")
-	if !present {
+// words reads capabilities.
+func (f *fields) words(name string, v canonical.Value) []string {
+	list := f.texts(name, v, maxCapabilities, 32)
+	if slices.ContainsFunc(list, func(c string) bool { return strings.ContainsAny(c, ", ") }) {
+		f.fail(name, "want single words")
+	}
+	return orNone(list)
+}
+
+// ofModels checks that facts are about what is offered.
+func (f *fields) ofModels(o *Offer) {
+	for i := range o.ModelFacts {
+		if id := o.ModelFacts[i].ID; !slices.Contains(o.Models, id) {
+			f.fail("modelFacts", "%.80q is not among the models", id)
+		}
+	}
+}
+
+func (f *fields) price(name string, v canonical.Value) *Price {
+	if !v.IsObject() {
+		f.fail(name, "want an object")
 		return nil
 	}
-	body, ok := value.(canonical.Object)
-	if !ok {
-		f.fail("price", "want an object")
-		return nil
+	const missing = -1
+	p := &Price{Input: missing, Output: missing}
+	var inner fields
+	named := false
+	for name, v := range v.Members() {
+		switch name {
+		case "input":
+			p.Input = inner.amount(name, v)
+		case "output":
+			p.Output = inner.amount(name, v)
+		case "unit":
+			p.Unit, named = inner.text(name, v, 16), true
+		}
 	}
-	p := fields{body: body}
-	price := &Price{Input: p.amount("input"), Output: p.amount("output"), Unit: p.text("unit", 16, true)}
-	if p.err != nil && f.err == nil {
-		f.err = fmt.Errorf("price: %w", p.err)
+	if p.Input == missing || p.Output == missing || !named {
+		inner.fail("price", "want input, output and unit")
 	}
-	return price
+	if inner.err != nil && f.err == nil {
+		f.err = fmt.Errorf("%s: %w", name, inner.err)
+	}
+	return p
 }
 
 // amount reads what something costs.
-func (f *fields) amount(name string) float64 {
-	value, _ := f.body.Get(name)
-	n, ok := value.(float64)
+func (f *fields) amount(name string, v canonical.Value) float64 {
+	n, ok := v.Number()
 	if !ok || n < 0 || n > maxPrice {
 		f.fail(name, "want a number from 0 to %g", maxPrice)
 		return 0

@@ -46,25 +46,33 @@ func OpenWithdrawal(body []byte, now time.Time) (Withdrawal, error) {
 	if len(body) > maxWithdrawal {
 		return Withdrawal{}, fmt.Errorf("%w: larger than %d bytes", ErrJSON, maxWithdrawal)
 	}
-	tree, err := canonical.Parse(body)
+	statement, err := canonical.Read(body)
 	if err != nil {
 		return Withdrawal{}, fmt.Errorf("%w: %w", ErrJSON, err)
 	}
-	members, ok := tree.(canonical.Object)
-	if !ok {
+	if !statement.IsObject() {
 		return Withdrawal{}, fmt.Errorf("%w: want an object with pubkey, timestamp and signature", ErrSignature)
 	}
-	value, _ := members.Get("timestamp")
-	ms, ok := value.(float64)
+	var pubkey, signature, timestamp canonical.Value
+	for name, value := range statement.Members() {
+		switch name {
+		case "pubkey":
+			pubkey = value
+		case "signature":
+			signature = value
+		case "timestamp":
+			timestamp = value
+		}
+	}
+	ms, ok := timestamp.Number()
 	if !ok || ms != math.Trunc(ms) || math.Abs(float64(now.UnixMilli())-ms) > float64(Window/time.Millisecond) {
 		return Withdrawal{}, fmt.Errorf("%w: the timestamp is not within %s of now", ErrStale, Window)
 	}
 	w := Withdrawal{At: time.UnixMilli(int64(ms)).UTC()}
-	if w.ID, err = idOf(members); err != nil {
+	if w.ID, err = parseID(pubkey); err != nil {
 		return Withdrawal{}, err
 	}
-	value, _ = members.Get("signature")
-	if w.signature, err = parseSignature(value); err != nil {
+	if w.signature, err = parseSignature(signature); err != nil {
 		return Withdrawal{}, err
 	}
 	if !w.ID.Verify(w.statement(), w.signature[:]) {

@@ -163,9 +163,12 @@ func full(v verdict) *openai.Error {
 // probe asks the worker for its key where it says that it is, unless that was
 // done lately. Only the step that failed is told, never what answered there.
 func (t *Tracker) probe(ctx context.Context, s *announce.Signed) (probe, rejection, *openai.Error) {
+	if t.config.Reach == nil {
+		return probe{}, rejection{}, nil
+	}
 	now := t.config.Now()
 	last := t.index.reached(s.ID)
-	if t.config.Reach == nil || last.url == s.URL && now.Sub(last.at) < probeMemory {
+	if last.url == s.URL && now.Sub(last.at) < probeMemory {
 		return last, rejection{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, probePatience)

@@ -145,8 +145,8 @@ func (ix *index) put(s *announce.Signed, envelope []byte, from netip.Prefix, rea
 		old = e.view
 	}
 	ix.show(e, newView(s, envelope, old, ix.posting), now)
-	if reached.url != "" {
-		e.probed = reached
+	if reached.url != "" && reached != e.probed {
+		e.probed = probe{strings.Clone(reached.url), reached.at} // the URL is a part of a whole announcement
 	}
 	ix.changes.publish(change{before: old, after: e.view})
 	return accepted, ix.all.live
@@ -163,21 +163,30 @@ func (ix *index) show(e *entry, v *view, now time.Time) {
 		ix.bytes -= len(old.envelope)
 	}
 	ix.bytes += len(v.envelope)
+	if !v.shares(old) {
+		ix.offer(e, v, old, slot)
+	}
+	e.day.roll(slot, 0)
+	e.day.raise(v.load)
+	ix.schedule(e)
+}
+
+// offer lists e with the models of v that old had not, and takes it off the
+// others; mu is held.
+func (ix *index) offer(e *entry, v, old *view, slot int64) {
 	for _, o := range v.offered {
 		if old == nil || !old.serves(o.model) {
 			o.model.add(e, slot)
 		}
 	}
-	if old != nil {
-		for _, o := range old.offered {
-			if !v.serves(o.model) {
-				ix.drop(o.model, slot)
-			}
+	if old == nil {
+		return
+	}
+	for _, o := range old.offered {
+		if !v.serves(o.model) {
+			ix.drop(o.model, slot)
 		}
 	}
-	e.day.roll(slot, 0)
-	e.day.raise(v.load)
-	ix.schedule(e)
 }
 
 // schedule lets the wheel look at e when its offer ends. It is looked at once,

@@ -1,9 +1,9 @@
 package tracker
 
 import (
-	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 	"unique"
 
 	"lobstah/grid/announce"
@@ -53,13 +53,22 @@ func (v *view) fresh(now int64) bool {
 	return now <= v.until && v.at-now <= int64(announce.Window/1e6)
 }
 
+// shares reports whether both offer the same, since one took it from the other.
+func (v *view) shares(other *view) bool {
+	return other != nil && len(v.offered) == len(other.offered) && (len(v.offered) == 0 || &v.offered[0] == &other.offered[0])
+}
+
 // newView makes the view of s; names finds the posting of a model. A renewal
 // mostly offers what old did, and then shares it.
 func newView(s *announce.Signed, envelope []byte, old *view, names func(string) *posting) *view {
 	v := &view{
 		id: s.ID, at: s.AnnouncedAt.UnixMilli(), until: s.Expires().UnixMilli(),
-		envelope: envelope, load: loadOf(&s.Offer), folded: fold(&s.Offer),
+		envelope: envelope, load: loadOf(&s.Offer),
 	}
+	if old != nil {
+		v.folded = old.folded
+	}
+	v.folded = fold(&s.Offer, v.folded)
 	if old != nil && old.offersSame(s) {
 		v.offered = old.offered
 		return v
@@ -101,12 +110,35 @@ func capabilitiesOf(s *announce.Signed, model string) []string {
 	return nil
 }
 
-func fold(o *announce.Offer) string {
-	host := ""
-	if u, err := url.Parse(o.URL); err == nil {
-		host = u.Host
+// fold makes [view.folded]; it is mostly what it was before.
+func fold(o *announce.Offer, before string) string {
+	var room [256]byte
+	text := append(append(room[:0], o.Label...), '\n')
+	text = append(append(text, host(o.URL)...), '\n')
+	text = append(text, o.Tier...)
+	plain := true
+	for i, c := range text {
+		if 'A' <= c && c <= 'Z' {
+			text[i] += 'a' - 'A'
+		}
+		plain = plain && c < utf8.RuneSelf
 	}
-	return strings.ToLower(o.Label + "\n" + host + "\n" + string(o.Tier))
+	switch {
+	case string(text) == before:
+		return before
+	case plain:
+		return string(text)
+	}
+	return strings.ToLower(string(text))
+}
+
+// host is the host and port of a URL that [announce.Open] let pass.
+func host(url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return rest[:i]
+	}
+	return rest
 }
 
 // label is the folded label.
