@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,23 +42,21 @@ func (p *program) approvals(args []string) int {
 	if err != nil {
 		return p.complain(exitFailed, "error: %v", err)
 	}
-	shown := 0
-	for _, w := range waiting {
-		if wanted != "" && wanted != w.ApprovalID && wanted != w.Token {
-			continue
-		}
-		shown++
-		if asJSON {
-			p.print(w.Value().JSON() + "\n")
-			continue
-		}
-		p.print(waitingText(w, wanted != "", shell.Env.Now()))
+	if wanted != "" {
+		waiting = slices.DeleteFunc(waiting, func(w flow.Waiting) bool { return wanted != w.ApprovalID && wanted != w.Token })
 	}
 	switch {
-	case shown == 0 && wanted != "":
+	case len(waiting) == 0 && wanted != "":
 		return p.complain(exitFailed, "error: no run waits under %q\nhint: lobster approvals lists those that do", wanted)
-	case shown == 0 && !asJSON:
+	case len(waiting) == 0 && !asJSON:
 		return p.print("Nothing waits for a person.\n")
+	}
+	for _, w := range waiting {
+		text := w.Value().JSON() + "\n"
+		if !asJSON {
+			text = waitingText(w, wanted != "", shell.Env.Now())
+		}
+		p.print(text)
 	}
 	return exitOK
 }

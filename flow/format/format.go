@@ -40,6 +40,9 @@ func File(name, source string) (string, error) {
 }
 
 func formatYAML(source string) (string, error) {
+	if isTooDeep(source) {
+		return "", fmt.Errorf("the file nests deeper than %d brackets", maxBrackets)
+	}
 	out, err := render(source)
 	if err != nil {
 		return "", err
@@ -48,6 +51,25 @@ func formatYAML(source string) (string, error) {
 		return "", ErrLossy
 	}
 	return out, nil
+}
+
+// maxBrackets bounds the open brackets of a file, which the library reads recursively and in quadratic time.
+const maxBrackets = 1000
+
+func isTooDeep(source string) bool {
+	depth := 0
+	for _, c := range []byte(source) {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(0, depth-1)
+		}
+		if depth > maxBrackets {
+			return true
+		}
+	}
+	return false
 }
 
 func render(source string) (string, error) {

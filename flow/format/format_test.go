@@ -2,6 +2,7 @@ package format
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -87,4 +88,11 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("not stable:\n%q\n%q (%v)", out, again, err)
 		}
 	})
+}
+
+func TestDeepFile(t *testing.T) {
+	t.Parallel()
+	if _, err := File("deep.yaml", "a: "+strings.Repeat("[", 1<<20)); err == nil || !strings.Contains(err.Error(), "deeper than 1000") {
+		t.Errorf("got %v, want an error about depth", err)
+	}
 }
