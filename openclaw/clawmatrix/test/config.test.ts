@@ -3,6 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
+import { Compile } from "typebox/schema"; // by which the host validates
 import { hasConfiguration, homeOf, isLoopback, nodeConfiguration, type ClawmatrixConfig } from "../src/config.ts";
 import { Node } from "../src/node.ts";
 import { createProvider } from "../src/provider.ts";
@@ -94,6 +95,26 @@ describe("the manifest", () => {
     const proxy = properties.toolProxy.properties;
     assert.deepEqual([proxy.enabled.default, proxy.maxOutputBytes.default], [false, 1_048_576]);
     assert.ok(proxy.allow && proxy.deny);
+  });
+
+  it("takes configurations of the original as they are, and no field that it does not know", () => {
+    const schema = Compile(manifest.configSchema);
+    const hub = [{ nodeId: "cloud-01", url: "wss://cloud-01.example.com:19000" }];
+    const office = {
+      nodeId: "office-01", secret: "your-shared-secret", listen: false, peers: hub, agents: [{ id: "coder", description: "Writes code", tags: ["coding"] }],
+      models: [{ id: "claude-sonnet", provider: "anthropic" }, { id: "deepseek-coder", provider: "ollama" }], tags: ["office", "gpu"],
+      toolProxy: { enabled: true, allow: ["exec", "read", "edit", "web_search"], deny: ["write", "browser", "sessions_spawn"] },
+    };
+    const good = [
+      {}, office, { nodeId: "cloud-01", secret: "s", listen: true, listenPort: 19000, peers: [], agents: [], models: [], tags: ["cloud"] },
+      { nodeId: "a", secret: ["new", "old"], trust: "verified", toolProxy: { enabled: true, maxOutputBytes: 1, callers: { home: { allow: ["exec"], paths: ["/srv"], commands: ["git log **", ["make", "all targets"]] } } } },
+    ];
+    for (const config of good) assert.equal(schema.Check(config), true, JSON.stringify([config, schema.Errors(config)]));
+    const bad = [
+      { listn: true }, { nodeId: "a" }, { secret: "s" }, { nodeId: "a b", secret: "s" }, { ...office, peers: [{ url: "http://x" }] }, { ...office, trust: "everybody" }, { ...office, listenPort: 70_000 },
+      { ...office, toolProxy: { enabled: true, alow: [] } }, { ...office, agents: [{ id: "a", acept: [] }] }, { nonOwnerTools: ["exec"] },
+    ];
+    for (const config of bad) assert.equal(schema.Check(config), false, JSON.stringify(config));
   });
 
   it("is strict at every level", () => {
