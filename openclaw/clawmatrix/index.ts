@@ -23,7 +23,7 @@ export default {
   register(api: OpenClawPluginApi) {
     const config = () => (api.pluginConfig ?? {}) as ClawmatrixConfig;
     const node = () => new Node(homeOf(config(), stateDir(api), process.env));
-    for (const name of toolNames) api.registerTool((ctx) => createTool(name, node, config(), ctx) as never, { name });
+    for (const name of toolNames) api.registerTool((ctx) => createTool(name, node, config(), ctx), { name });
     offerKey(process.env);
     api.registerProvider(createProvider(node));
     registerTerminal(api, node);

@@ -154,6 +154,7 @@ export class Node {
 
   /** The lock file names its holder, who names the socket; one that is left over leads to nobody. */
   async #socket(): Promise<string> {
+    if (process.platform === "win32") throw new Error("on Windows Node.js cannot open the node's control socket: use the clawmatrix program itself");
     let holder: { socket?: unknown } = {};
     try {
       holder = JSON.parse(await fs.readFile(path.join(this.home, "lock"), "utf8")) as { socket?: unknown };
