@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,29 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: get PORT PATH")
 	}
 	tell(ts, http.MethodGet, args[0], args[1], "")
+}
+
+// awaitPage gets a page until it matches: await PORT PATH PATTERN.
+func awaitPage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: await PORT PATH PATTERN")
+	}
+	wanted := regexp.MustCompile(args[2])
+	client := &http.Client{Timeout: patienceInTests}
+	defer client.CloseIdleConnections()
+	for deadline := time.Now().Add(patienceInTests); ; time.Sleep(pollInTests) {
+		response, err := client.Get("http://127.0.0.1:" + args[0] + args[1])
+		ts.Check(err)
+		text, err := io.ReadAll(response.Body)
+		ts.Check(err)
+		ts.Check(response.Body.Close())
+		if wanted.Match(text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s never matched %q; it says %s", args[1], args[2], text)
+		}
+	}
 }
 
 // ask asks a model at a port of this machine: ask PORT MODEL.

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 //	mode FILE BITS                checks the permission bits of a file
 //	sub VAR... FILE...            puts variables into files, which have a slash in their name
 //	get PORT PATH                 prints what a port of this machine answers
+//	await PORT PATH PATTERN       gets a page there until it matches
 //	ask PORT MODEL                asks a model there
 func TestScript(t *testing.T) {
 	engine := startEngine(t)
@@ -42,7 +43,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sub": substitute, "get": get, "ask": ask, "code": exitCode, "capture": capture, "until": until, "port": freePort, "mode": mode,
+			"sub": substitute, "get": get, "await": awaitPage, "ask": ask, "code": exitCode, "capture": capture, "until": until, "port": freePort, "mode": mode,
 		},
 		RequireExplicitExec: true,
 	})
