@@ -27,6 +27,8 @@ const (
 	waitFor  = 30 * time.Second // one question for a run's end
 	retry    = 2 * time.Second  // after a lost connection
 	farewell = 5 * time.Second  // to stop a run that nobody wants
+
+	sessionName = len("lob1") + 32 // of a key: enough that nobody makes one that begins like another's
 )
 
 // An Agent is one agent of a gateway.
@@ -77,7 +79,7 @@ func (r *run) session() string {
 	if r.w.Task.Brief.Kind == agent.Send {
 		return "agent:" + r.ID + ":main"
 	}
-	return "agent:" + r.ID + ":clawmatrix-" + r.w.Task.Node.Short()
+	return "agent:" + r.ID + ":clawmatrix-" + r.w.Task.Node.String()[:sessionName]
 }
 
 // attempt does what is to be done over one connection.

@@ -180,7 +180,7 @@ func TestHandoffAsRecorded(t *testing.T) {
 		t.Errorf("it connected with %v", connect)
 	}
 	if begin["message"] != "marked text" || begin["idempotencyKey"] != runID || begin["deliver"] != false ||
-		begin["sessionKey"] != "agent:main:clawmatrix-"+(key.ID{5}).Short() {
+		begin["sessionKey"] != "agent:main:clawmatrix-lob105000000000000000000000000000000" {
 		t.Errorf("it began with %v", begin)
 	}
 }

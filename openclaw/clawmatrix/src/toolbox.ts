@@ -23,5 +23,5 @@ export function gatewayTools(api: OpenClawPluginApi, agentOf: () => string | und
 }
 
 function sessionOf(agentId: string, caller: Caller | undefined): string {
-  return `agent:${agentId}:clawmatrix-tools${caller ? `-${caller.key.slice(4, 20).toLowerCase()}` : ""}`;
+  return `agent:${agentId}:clawmatrix-tools${caller ? `-${caller.key.slice(0, 36).toLowerCase()}` : ""}`;
 }
