@@ -58,8 +58,12 @@ func (c *routerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	p.say("  pubkey:   %s", p.id.ID())
 	p.say("  API:      %s/v1", address)
 	(&banner{process: p}).openRouter(c.Host, address)
+	if len(c.Discovery.From) > 0 {
+		p.say("  discovers: peers from %s, again and again", strings.Join(c.Discovery.From, ", "))
+	}
 	if len(p.peers.Peers()) == 0 && len(c.Discovery.From) == 0 && !c.Mesh.Mesh {
-		p.note("There are no peers yet. Add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
+		p.note("There are no peers yet. Join another machine by the line that lobstah invite prints there, or")
+		p.note("add one with: lobstah peers add PUBKEY HOST:PORT [LABEL]")
 	}
 	p.say("Ctrl-C stops.")
 	return p.wait(ctx)

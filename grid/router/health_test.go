@@ -218,3 +218,15 @@ func TestSlowPollOfAPeerAtWorkIsNoLoss(t *testing.T) {
 		})
 	}
 }
+
+func TestPeerThatNeverToldIsNotCalledReady(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 0, nil, func(t *testing.T, w *world) {
+		w.addWorker(1)
+		w.workers[0].setDark(true)
+		got := w.chat(askWhole)
+		if got.status != 503 || strings.Contains(got.body, "is ready") || !strings.Contains(got.body, "w1 is un") {
+			t.Errorf("got %d %s, want 503 that calls the peer neither ready nor known", got.status, got.body)
+		}
+	})
+}

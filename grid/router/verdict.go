@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -60,11 +61,9 @@ func noOffer(v *view, model string, now time.Time) *openai.Error {
 			p.poke() // it may be back
 			e.RetryAfter = min(e.RetryAfter, 2*time.Second)
 		}
-		status, said := p.health.report(now)
-		if said == "" {
-			said = "not asked yet"
-		}
-		reasons = append(reasons, fmt.Sprintf("%s is %s (%s)", p.Name(), status, quote(said)))
+		state := p.state(now)
+		said := cmp.Or(state.LastError, "not asked yet")
+		reasons = append(reasons, fmt.Sprintf("%s is %s (%s)", p.Name(), state.Status, quote(said)))
 		if until := p.health.until(true); !until.IsZero() {
 			e.RetryAfter = min(e.RetryAfter, max(until.Sub(now), time.Second))
 		}
