@@ -137,7 +137,7 @@ func Sign(pair key.Pair, o Offer) (*Signed, error) {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
 	s := &Signed{}
-	if s.Offer, err = parseFields(pair.ID(), body); err != nil {
+	if s.Offer, err = parseFields(body); err != nil {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
 	s.envelope = seal(body.String(), [64]byte(pair.Sign([]byte(body.String()))))
@@ -171,18 +171,18 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := idOf(body)
-	if err != nil {
-		return nil, err
-	}
 	s := &Signed{envelope: seal(body.String(), signature)}
 	if len(s.envelope) > MaxBytes { // numbers such as 1e20 grow
 		return nil, fmt.Errorf("%w: its canonical form is larger than %d bytes", ErrJSON, MaxBytes)
 	}
-	if !id.Verify(s.statement(), signature[:]) {
-		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, id)
+	if s.Offer, err = parseFields(body); errors.Is(err, ErrSignature) {
+		return nil, err
 	}
-	if s.Offer, err = parseFields(id, body); err != nil {
+	// What else is wrong with it is only told to those who signed it.
+	if !s.ID.Verify(s.statement(), signature[:]) {
+		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, s.ID)
+	}
+	if err != nil {
 		return nil, err
 	}
 	switch s.Status(now) {
@@ -228,16 +228,7 @@ func parseSignature(value canonical.Value) (signature [64]byte, err error) {
 	return signature, nil
 }
 
-// idOf reads who is said to have signed. Without a key no signature can hold.
-func idOf(body canonical.Value) (key.ID, error) {
-	for name, value := range body.Members() {
-		if name == "pubkey" {
-			return parseID(value)
-		}
-	}
-	return parseID(canonical.Value{})
-}
-
+// parseID reads who is said to have signed. Without a key no signature can hold.
 func parseID(value canonical.Value) (key.ID, error) {
 	text, _ := value.Text()
 	id, err := key.ParseID(text)

@@ -447,3 +447,29 @@ func BenchmarkSignature(b *testing.B) {
 		}
 	}
 }
+
+func TestAddressesInDisguise(t *testing.T) {
+	t.Parallel()
+	pair := key.FromSeed([32]byte{7})
+	now := time.UnixMilli(1790000000000)
+	for host, want := range map[string]bool{
+		"127.1": true, "0x7f.1": true, "2130706433": true, "0x7f000001": true, "127.0.0.01": true, "0177.0.0.1": true,
+		"127.0.0.1.": false, "256.1.1.1": true, "1.2.3.09": true, "99999999999999999999": true, "a.0XFF": true,
+		"192.0.2.7": false, "[2001:db8::1]": false, "worker.example": false, "worker.example.": false, "1.example": false,
+		"host-1": false, "a.1st": false, "xn--1": false,
+	} {
+		if got := Disguised(strings.Trim(host, "[]")); got != want {
+			t.Errorf("%s is in disguise: %v, want %v", host, got, want)
+		}
+		s, err := Sign(pair, Offer{ID: pair.ID(), URL: "http://" + host + ":17474", TTL: time.Minute, AnnouncedAt: now})
+		if err != nil {
+			if !want {
+				t.Errorf("%s: %v", host, err)
+			}
+			continue
+		}
+		if _, err := Open(s.Envelope(), now); (err != nil) != want {
+			t.Errorf("an offer at %s: %v, want an error: %v", host, err, want)
+		}
+	}
+}

@@ -1,10 +1,13 @@
 package announce
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -12,7 +15,6 @@ import (
 
 	"lobstah/grid"
 	"lobstah/internal/canonical"
-	"lobstah/key"
 )
 
 // Limits on single members; see also [MaxModels].
@@ -105,10 +107,10 @@ func (b *builder) count(name string, value int) {
 	}
 }
 
-// parseFields reads the members that we know from the announcement of id and
+// parseFields reads the members that we know from an announcement and
 // refuses what no honest worker writes; the original checks nothing after the
-// signature.
-func parseFields(id key.ID, body canonical.Value) (Offer, error) {
+// signature. The error wraps [ErrSignature] if it names no key, or [ErrMalformed].
+func parseFields(body canonical.Value) (Offer, error) {
 	if !body.IsObject() {
 		return Offer{}, fmt.Errorf("%w: the announcement is no object", ErrMalformed)
 	}
@@ -118,7 +120,8 @@ func parseFields(id key.ID, body canonical.Value) (Offer, error) {
 	)
 	var f fields
 	var version, ttl, at int64 = missing, missing, missing
-	o := Offer{ID: id}
+	var o Offer
+	var pubkey canonical.Value
 	for name, v := range body.Members() {
 		switch name {
 		case "announcedAt":
@@ -133,6 +136,8 @@ func parseFields(id key.ID, body canonical.Value) (Offer, error) {
 			o.Models = f.texts(name, v, MaxModels, maxModelName)
 		case "price":
 			o.Price = f.price(name, v)
+		case "pubkey":
+			pubkey = v
 		case "queueDepth":
 			o.QueueDepth = int(f.integer(name, v, maxCount))
 		case "reachableThrough":
@@ -148,6 +153,10 @@ func parseFields(id key.ID, body canonical.Value) (Offer, error) {
 		case "version":
 			version = f.integer(name, v, 1<<31)
 		}
+	}
+	var err error
+	if o.ID, err = parseID(pubkey); err != nil {
+		return Offer{}, err
 	}
 	if version != 1 {
 		f.fail("version", "want 1")
@@ -250,8 +259,27 @@ func (f *fields) url(name string, v canonical.Value) string {
 		f.fail(name, "want a URL such as http://192.0.2.7:17474")
 	case u.User != nil:
 		f.fail(name, "a user name or password means nothing here")
+	case Disguised(u.Hostname()):
+		f.fail(name, "the host %.80q is a number that some programs take for an address; write it out", u.Hostname())
 	}
 	return text
+}
+
+// Disguised reports whether a host is an IP address in a notation that not
+// everybody reads as one: 127.1, 0x7f.1 and 2130706433 are loopback to browsers
+// and to the C library (WHATWG URL, section 3.5: "ends in a number"), and names
+// to whoever judges addresses.
+func Disguised(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if last == "" || last[0] < '0' || last[0] > '9' {
+		return false // and so are IPv6 addresses, which the standard library reads alone
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	_, err := strconv.ParseUint(last, 0, 64)
+	return err == nil || errors.Is(err, strconv.ErrRange) || strings.Trim(last, "0123456789") == ""
 }
 
 // urls reads a list of URLs of any scheme.

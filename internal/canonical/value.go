@@ -119,18 +119,23 @@ func valueEnd(text string, i int) int {
 	return len(text)
 }
 
-// quotedEnd returns where the string that begins at i ends, and 0 when it does
-// not.
-func quotedEnd(text string, i int) int {
-	for i++; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i++
+// quotedEnd returns where the string that begins at start ends, and 0 when it
+// does not.
+func quotedEnd(text string, start int) int {
+	for i := start + 1; ; {
+		n := strings.IndexByte(text[i:], '"')
+		if n < 0 {
+			return 0
+		}
+		i += n + 1
+		slashes := i - 2
+		for text[slashes] == '\\' {
+			slashes--
+		}
+		if (i-slashes)%2 == 0 { // else the quote is escaped
+			return i
 		}
 	}
-	return 0
 }
 
 // unquote reads a JSON string with its quotes.
