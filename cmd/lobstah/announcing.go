@@ -83,6 +83,9 @@ func checkAnnounced(text string, at workerAddress) error {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return cli.Hintf(cli.Usagef("--announce-url %.200q: want an http or https URL", text), "such as --announce-url %s", example)
 	}
+	if announce.Disguised(u.Hostname()) {
+		return cli.Hintf(cli.Usagef("--announce-url %s: programs differ in what address that number is", text), "write the address out, such as %s", example)
+	}
 	ip, notIP := netip.ParseAddr(u.Hostname())
 	if u.Hostname() == "localhost" || notIP == nil && channel.Forbidden(ip, false) != nil {
 		return cli.Hintf(cli.Usagef("--announce-url %s: no other machine reaches this one there", text),
