@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +88,8 @@ func TestA2AServer(t *testing.T) {
 		out, _ := exec.CommandContext(t.Context(), program, append([]string{"--home", home}, args...)...).CombinedOutput() // what it says counts
 		return string(out)
 	}
-	await(t, "the nodes to meet", func() bool { return strings.Contains(run("peers", "--json"), `"whole"`) })
+	met := regexp.MustCompile(`(?m)^office +direct .*whole`)
+	await(t, "the nodes to meet", func() bool { return met.MatchString(run("peers")) })
 	for _, agent := range []string{"streams", "whole"} {
 		says := func(want string, args ...string) {
 			t.Helper()

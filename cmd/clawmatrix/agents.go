@@ -130,7 +130,8 @@ func (n *node) agentNodes() []agent.Node {
 	n.mu.Unlock()
 	list := []agent.Node{{ID: n.id.ID(), Name: n.config.NodeID, Verified: true, Self: true, Reached: true, Agents: offered(own)}}
 	for _, m := range n.mesh.Members() {
-		if m.Status == member.Dead || n.mesh.Revoked(m.Key) {
+		// A neighbour may be linked a moment before it states so itself.
+		if m.Status == member.Dead && !m.Direct || n.mesh.Revoked(m.Key) {
 			continue
 		}
 		node := agent.Node{ID: m.Key, Name: n.nameOf(m.Key), Verified: n.verified(m.Key), Reached: m.Hops > 0 || m.Direct, Distance: m.RTT, Agents: offered(m.Offer)}

@@ -210,8 +210,7 @@ func TestAQuestion(t *testing.T) {
 		if err := out.Answer(t.Context(), task.ID, "main"); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
-		mustEnd(t, out, task.ID, Done, "on main")
+		mustEnd(t, out, task.ID, Done, "on main") // and does not see the question once more
 		if err := out.Answer(t.Context(), task.ID, "again"); err == nil {
 			t.Error("an answer to no question was taken")
 		}

@@ -264,7 +264,17 @@ func (o *Outbox) Answer(ctx context.Context, id, text string) error {
 	if t.State != InputRequired {
 		return fmt.Errorf("the agent %s asks nothing now: the task is %s", t.Brief.Agent, t.State)
 	}
-	return o.call(ctx, http.MethodPost, &t, "/answer", map[string]string{"text": text})
+	if err := o.call(ctx, http.MethodPost, &t, "/answer", map[string]string{"text": text}); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	// It works again, until it says otherwise: who waits is not to see this question.
+	if s := o.tasks[id]; s != nil && s.task.State == InputRequired && s.task.Question == t.Question {
+		s.task.State, s.task.Question = Working, ""
+		o.tell(s)
+	}
+	return nil
 }
 
 // Cancel ends a task. A node that cannot be reached now is told when it can be;
