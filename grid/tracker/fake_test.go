@@ -43,7 +43,7 @@ func start(t testing.TB, change func(*Config)) (*Tracker, *clock) {
 	c := newClock()
 	config := Config{
 		Now: c.now, Logger: slog.New(slog.DiscardHandler),
-		Announces: Rate{Every: 1, Burst: 1 << 30}, Renewals: Rate{Every: 1, Burst: 1 << 30}, Reads: Rate{Every: 1, Burst: 1 << 30},
+		Announces: Rate{Burst: 1}, Renewals: Rate{Burst: 1}, Reads: Rate{Burst: 1}, // no time between two: no limit
 	}
 	if change != nil {
 		change(&config)
