@@ -88,6 +88,22 @@ func (c *trackerStartCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	save := func() error {
+		if !keeps {
+			return nil
+		}
+		return errors.Join(file.Save(), durable.Write(plotsPath(where), 0o600, t.WritePlots))
+	}
+	ready := func() {
+		c.sayHello(a, l, where)
+		level.Set(processSettings{LogLevel: c.LogLevel}.level())
+	}
+	return errors.Join(serveTracker(ctx, t, l, log, ready, save), save())
+}
+
+// serveTracker runs t on l until ctx ends or something fails, saving now and
+// then. It calls ready when the tracker answers, and waits for all it began.
+func serveTracker(ctx context.Context, t *tracker.Tracker, l net.Listener, log *slog.Logger, ready func(), save func() error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var tasks sync.WaitGroup
@@ -111,15 +127,8 @@ func (c *trackerStartCommand) Run(ctx context.Context, a *app) error {
 			failed <- fmt.Errorf("serve on %s: %w", l.Addr(), err)
 		}
 	})
-	c.sayHello(a, l, where)
-	level.Set(processSettings{LogLevel: c.LogLevel}.level())
-	save := func() error {
-		if !keeps {
-			return nil
-		}
-		return errors.Join(file.Save(), durable.Write(plotsPath(where), 0o600, t.WritePlots))
-	}
-	err = keepSaved(ctx, save, log, failed)
+	ready()
+	err := keepSaved(ctx, save, log, failed)
 	stop()
 	leaving, cancel := context.WithTimeout(context.Background(), trackerLeaving)
 	defer cancel()
@@ -127,7 +136,7 @@ func (c *trackerStartCommand) Run(ctx context.Context, a *app) error {
 		err = errors.Join(err, server.Close())
 	}
 	tasks.Wait()
-	return errors.Join(err, save())
+	return err
 }
 
 // plotsPath is where the plots of the last day are kept, beside the list.
