@@ -80,6 +80,7 @@ type app struct {
 // run is the whole program. It touches nothing of the process but what it is
 // given, and returns the exit code.
 func run(ctx context.Context, args []string, streams cli.IO) int {
+	streams = streams.Shared()
 	return streams.Report(execute(ctx, args, streams))
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"lobstah/grid"
@@ -131,10 +132,12 @@ func (p *process) sayJoined(r invitation.Record, a invite.Applicant, w invite.We
 	case w.Known:
 		what += ", and lends its own"
 	}
-	p.say("")
-	p.say("joined    %s (%s) %s", label, a.ID.Short(), what)
-	p.say("words     %s", words)
-	p.say("          The other side shows the same six. To take it back: lobstah peers revoke %s", a.ID)
+	p.say(strings.Join([]string{ // at once: others may speak at the same time
+		"",
+		"joined    %s (%s) %s",
+		"words     %s",
+		"          The other side shows the same six. To take it back: lobstah peers revoke %s",
+	}, "\n"), label, a.ID.Short(), what, words, a.ID)
 	p.log.Debug("a machine joined by invitation", "key", a.ID, "invitation", r.ID, "guest", r.Guest, "again", w.Again)
 }
 
