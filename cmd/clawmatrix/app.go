@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"lobstah/internal/cli"
 	"lobstah/internal/cmdline"
 	"lobstah/internal/control"
@@ -46,9 +48,12 @@ type commands struct {
 	Task    taskCommand    `cmd:"" group:"Agents" help:"Follow, answer or cancel a task."`
 	MCP     mcpCommand     `cmd:"" name:"mcp" group:"Agents" help:"Serve the mesh to an agent program by MCP."`
 
-	Stop    stopCommand    `cmd:"" group:"Run" help:"Stop this machine's node."`
-	ID      idCommand      `cmd:"" name:"id" group:"Run" help:"Print this node's name, key and six words."`
-	Version versionCommand `cmd:"" group:"Run" help:"Print the version."`
+	Stop       stopCommand       `cmd:"" group:"Run" help:"Stop this machine's node."`
+	ID         idCommand         `cmd:"" name:"id" group:"Run" help:"Print this node's name, key and six words."`
+	Completion completionCommand `cmd:"" group:"Run" help:"Print what makes a shell complete commands."`
+	Version    versionCommand    `cmd:"" group:"Run" help:"Print the version."`
+
+	Complete completeCommand `cmd:"" name:"__complete" hidden:"" passthrough:""`
 }
 
 // program is what --help says beside the commands.
@@ -75,6 +80,7 @@ type app struct {
 	cli.IO
 	home    home.Home
 	options *commands
+	parser  *kong.Kong
 }
 
 // run is the whole program. It touches nothing of the process but what it is
@@ -88,16 +94,16 @@ func execute(ctx context.Context, args []string, streams cli.IO) error {
 	args = cmdline.Rewrite(args)
 	a := &app{IO: streams, options: new(commands)}
 	helped := false
-	parser, err := program.New(a.options, streams, &helped)
-	if err != nil {
+	var err error
+	if a.parser, err = program.New(a.options, streams, &helped); err != nil {
 		return err
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := a.parser.Parse(args)
 	switch {
 	case helped:
 		return nil
 	case err != nil:
-		return program.Misuse(parser, args, err)
+		return program.Misuse(a.parser, args, err)
 	}
 	if a.home, err = a.findHome(); err != nil {
 		return err

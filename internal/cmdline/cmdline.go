@@ -2,8 +2,8 @@
 // wraps github.com/alecthomas/kong with the help that all programs here print,
 // and with errors that say what was probably meant.
 //
-// Make a [Program], parse with [Program.Parse], look at commands with [Path] and
-// [Flags].
+// Make a [Program], and with it the parser; look at commands with [Path] and
+// [Flags]. [Complete] answers the shells that [Program.CompletionScript] prepared.
 //
 // Only cmd/ imports it. It knows no command. What is typed comes from the user,
 // who is not hostile.
