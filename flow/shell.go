@@ -58,11 +58,16 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 	if err != nil {
 		return nil, err
 	}
+	printed, err := (&interp.Env{Vars: vars}).LimitVar("LOBSTER_MAX_PRINT_BYTES", interp.MaxPrinted)
+	if err != nil {
+		return nil, err
+	}
 	s := &Shell{Pauses: pauses, Journal: openJournal(get, mask.Text)}
 	s.Env = &interp.Env{
 		Handlers: host.Handlers(std.In, std.Out, vars), Commands: commands(vars["LOBSTER_COMMANDS"]), Mode: mode, Vars: vars,
 		Budget: interp.NewBudget(budget), Stdout: std.Out, Stderr: std.Err, Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
 	}
+	s.Env.Spool = func() interp.Spool { return &host.Spool{Limit: printed} }
 	return s, nil
 }
 

@@ -2,10 +2,14 @@ package main
 
 import (
 	"errors"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"lobstah/flow/format"
+	"lobstah/internal/durable"
 )
 
 const formatHelp = `Usage: lobster fmt [-w] [--check] FILE...
@@ -43,28 +47,52 @@ func (p *program) format(args []string) int {
 }
 
 func (p *program) formatFile(file string, write, compare bool) int {
-	source, err := os.ReadFile(file)
+	source, mode, err := readSource(file)
 	if err != nil {
 		return p.complain(exitFailed, "error: %v", err)
 	}
-	text, err := format.File(file, string(source))
+	text, err := format.File(file, source)
 	switch {
 	case errors.Is(err, format.ErrLossy):
 		return p.complain(exitFailed, "error: %s: %v\nhint: the file stays as it is", file, err)
 	case err != nil:
 		return p.complain(exitFailed, "error: %s: %v\nhint: lobster check %s", file, err, file)
-	case compare && text != string(source):
+	case compare && text != source:
 		p.print(file + "\n")
 		return exitFailed
 	case compare:
 		return exitOK
 	case !write:
 		return p.print(text)
-	case text == string(source):
+	case text == source:
 		return exitOK
 	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil { // keeps the mode of a file that exists
+	if err := replace(file, text, mode); err != nil {
 		return p.complain(exitFailed, "error: %v", err)
 	}
 	return exitOK
+}
+
+// readSource reads a file and its mode. Of one that is too large it reads so much that format.File refuses it.
+func readSource(file string) (text string, mode fs.FileMode, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return "", 0, err
+	}
+	source, err := io.ReadAll(io.LimitReader(f, format.MaxSource+1))
+	return string(source), info.Mode().Perm(), err
+}
+
+// replace writes a file so that a crash leaves the old text or the new one, also behind a symbolic link.
+func replace(file, text string, mode fs.FileMode) error {
+	path, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, []byte(text), mode)
 }

@@ -10,45 +10,22 @@ import (
 	"lobstah/flow/workflow"
 )
 
-// writeItems writes items as a pretty JSON list whose lines start with prefix, pulling them one at a time.
-func writeItems(w io.Writer, items interp.Seq, prefix string) (n int, err error) {
-	before, after := "[\n"+prefix+"  ", "[]"
-	for v, err := range items {
-		if err != nil {
-			return n, err
-		}
-		if v.IsUndefined() {
-			v = value.Null
-		}
-		if _, err := io.WriteString(w, before); err != nil {
-			return n, err
-		}
-		if err := value.WriteIndent(w, v, prefix+"  "); err != nil {
-			return n, err
-		}
-		before, after = ",\n"+prefix+"  ", "\n"+prefix+"]"
-		n++
-	}
-	_, err = io.WriteString(w, after)
-	return n, err
-}
-
 // envelope writes the answer of tool mode for a run that did not fail. Rendered items are not repeated in it.
 func (p *program) envelope(o flow.Outcome) error {
-	var s spool
-	defer s.close()
+	s := p.keep()
+	defer s.Close() //nolint:errcheck // only forgets what was printed or failed
 	head := "{\n  \"protocolVersion\": 1,\n  \"ok\": true,\n  \"status\": " + value.String(string(o.Status)).JSON() + ",\n  \"output\": "
-	if _, err := io.WriteString(&s, head); err != nil {
+	if _, err := io.WriteString(s, head); err != nil {
 		return err
 	}
-	if _, err := writeItems(&s, o.Output, "  "); err != nil {
+	if _, err := interp.WriteList(s, o.Output, "  "); err != nil {
 		return err
 	}
 	tail := ",\n  \"requiresApproval\": " + request(o.Approval) + ",\n  \"requiresInput\": " + request(o.Input) + p.meta(o) + "\n}\n"
-	if _, err := io.WriteString(&s, tail); err != nil {
+	if _, err := io.WriteString(s, tail); err != nil {
 		return err
 	}
-	return s.copyTo(p.out)
+	return s.CopyTo(p.out)
 }
 
 func request(v value.Value) string {
@@ -71,13 +48,15 @@ func (p *program) printPipeline(o flow.Outcome) error {
 	if o.Rendered {
 		return interp.Drain(o.Output)
 	}
-	var s spool
-	defer s.close()
-	if _, err := writeItems(&s, o.Output, ""); err != nil {
+	s := p.keep()
+	defer s.Close() //nolint:errcheck // only forgets what was printed or failed
+	if _, err := interp.WriteList(s, o.Output, ""); err != nil {
 		return err
 	}
-	_, _ = s.Write([]byte("\n"))
-	return s.copyTo(p.out)
+	if _, err := io.WriteString(s, "\n"); err != nil {
+		return err
+	}
+	return s.CopyTo(p.out)
 }
 
 // printWorkflow writes a workflow's result for a person: its request if it waits, its items if it has any.
@@ -88,13 +67,15 @@ func (p *program) printWorkflow(o flow.Outcome) error {
 		_, err := io.WriteString(p.out, doc.Pretty()+"\n")
 		return err
 	}
-	var s spool
-	defer s.close()
-	if n, err := writeItems(&s, o.Output, ""); err != nil || n == 0 {
+	s := p.keep()
+	defer s.Close() //nolint:errcheck // only forgets what was printed or failed
+	if n, err := interp.WriteList(s, o.Output, ""); err != nil || n == 0 {
 		return err
 	}
-	_, _ = s.Write([]byte("\n"))
-	return s.copyTo(p.out)
+	if _, err := io.WriteString(s, "\n"); err != nil {
+		return err
+	}
+	return s.CopyTo(p.out)
 }
 
 func orNull(v value.Value) value.Value {

@@ -28,6 +28,7 @@ type program struct {
 	environ  []string
 	in       *os.File
 	out, err io.Writer
+	keep     func() interp.Spool // where output waits until the run has succeeded; open sets it
 }
 
 // main runs the program that it was called as and returns the exit code.
@@ -116,7 +117,11 @@ func (p *program) masked(text string) string {
 
 // open returns the shell for this process.
 func (p *program) open(mode interp.Mode) (*flow.Shell, error) {
-	return flow.Open(p.environ, mode, flow.Streams{In: p.in, Out: p.out, Err: p.err})
+	shell, err := flow.Open(p.environ, mode, flow.Streams{In: p.in, Out: p.out, Err: p.err})
+	if err == nil {
+		p.keep = shell.Env.Keep
+	}
+	return shell, err
 }
 
 // setting returns an environment variable.

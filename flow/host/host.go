@@ -26,6 +26,7 @@ func Handlers(stdin *os.File, stdout io.Writer, vars map[string]string) interp.H
 		Getwd:    os.Getwd,
 		Chdir:    os.Chdir,
 		HTTP:     send,
+		Spool:    func() interp.Spool { return &Spool{} },
 		Now:      time.Now,
 		Sleep:    sleep,
 		Random:   rand.Reader,

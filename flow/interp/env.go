@@ -68,6 +68,8 @@ type Handlers struct {
 	HTTP func(*http.Request) (*http.Response, error)
 	// Ask shows a prompt to the person at the terminal and returns the line that they type. It is nil when nobody is there.
 	Ask func(ctx context.Context, prompt string) (string, error)
+	// Spool returns a place for output that may be larger than memory; nil keeps output in memory.
+	Spool func() Spool
 	// Now is the clock, Sleep its alarm, Random the source of ids and jitter.
 	Now    func() time.Time
 	Sleep  func(ctx context.Context, d time.Duration) error

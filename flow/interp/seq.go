@@ -1,6 +1,7 @@
 package interp
 
 import (
+	"io"
 	"iter"
 
 	"lobstah/flow/value"
@@ -80,4 +81,28 @@ func OneOrList(items []value.Value) value.Value {
 		return items[0]
 	}
 	return value.List(items...)
+}
+
+// WriteList pulls the items one at a time and writes them as a pretty JSON list, whose further lines begin with prefix. It returns how many
+// there were.
+func WriteList(w io.Writer, items Seq, prefix string) (n int, err error) {
+	before, after := "[\n"+prefix+"  ", "[]"
+	for v, err := range items {
+		if err != nil {
+			return n, err
+		}
+		if v.IsUndefined() {
+			v = value.Null
+		}
+		if _, err := io.WriteString(w, before); err != nil {
+			return n, err
+		}
+		if err := value.WriteIndent(w, v, prefix+"  "); err != nil {
+			return n, err
+		}
+		before, after = ",\n"+prefix+"  ", "\n"+prefix+"]"
+		n++
+	}
+	_, err = io.WriteString(w, after)
+	return n, err
 }

@@ -3,9 +3,9 @@ package stdlib
 import (
 	"bufio"
 	"context"
+	"errors"
 
 	"lobstah/flow/interp"
-	"lobstah/flow/value"
 )
 
 func jsonCommand() interp.Command {
@@ -14,40 +14,39 @@ func jsonCommand() interp.Command {
 		Description: "Print all items as one JSON list",
 		Help:        "exec --json 'gh pr list --json title' | json",
 		Required:    []string{},
-		Run:         rendering(writeJSONList),
+		Run:         runJSON,
 	}
 }
 
-// rendering wraps a function that prints all items as a Run; nothing is handed on.
-func rendering(write func(w *bufio.Writer, items []value.Value)) func(context.Context, *interp.Call) (interp.Output, error) {
-	return func(_ context.Context, call *interp.Call) (interp.Output, error) {
-		items, err := call.Collect(call.Input)
+// runJSON streams, unless somebody wants to know the items.
+func runJSON(_ context.Context, call *interp.Call) (interp.Output, error) {
+	items := call.Input
+	if call.OnRender != nil {
+		all, err := call.Collect(items)
 		if err != nil {
 			return interp.Output{}, err
 		}
-		if call.OnRender != nil {
-			call.OnRender(items)
-		}
-		w := bufio.NewWriter(call.Stdout)
-		write(w, items)
-		return interp.Output{Rendered: true}, w.Flush()
+		call.OnRender(all)
+		items = interp.Items(all...)
 	}
+	return render(call, func(w *bufio.Writer) error {
+		if _, err := interp.WriteList(w, items, ""); err != nil {
+			return err
+		}
+		return w.WriteByte('\n')
+	})
 }
 
-// writeJSONList writes one item at a time, so that the text is never in memory as a whole. Errors stay in w until its Flush.
-func writeJSONList(w *bufio.Writer, items []value.Value) {
-	if len(items) == 0 {
-		_, _ = w.WriteString("[]\n")
-		return
+// render prints what write makes, if it succeeds as a whole. Nothing is handed on.
+func render(call *interp.Call, write func(w *bufio.Writer) error) (_ interp.Output, err error) {
+	kept := call.Keep()
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	w := bufio.NewWriter(kept)
+	if err := write(w); err != nil {
+		return interp.Output{}, err
 	}
-	separator := "[\n  "
-	for _, item := range items {
-		if item.IsUndefined() {
-			item = value.Null
-		}
-		_, _ = w.WriteString(separator)
-		_ = value.WriteIndent(w, item, "  ")
-		separator = ",\n  "
+	if err := w.Flush(); err != nil {
+		return interp.Output{}, err
 	}
-	_, _ = w.WriteString("\n]\n")
+	return interp.Output{Rendered: true}, kept.CopyTo(call.Stdout)
 }

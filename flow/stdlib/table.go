@@ -2,6 +2,7 @@ package stdlib
 
 import (
 	"bufio"
+	"context"
 	"strings"
 
 	"lobstah/flow/interp"
@@ -14,26 +15,39 @@ func tableCommand() interp.Command {
 		Description: "Print the items as a table",
 		Help:        "exec --json 'gh pr list --json number,title' | table",
 		Required:    []string{},
-		Run:         rendering(writeTable),
+		Run:         runTable,
 	}
+}
+
+// runTable needs all items at once, for the widths of the columns.
+func runTable(_ context.Context, call *interp.Call) (interp.Output, error) {
+	items, err := call.Collect(call.Input)
+	if err != nil {
+		return interp.Output{}, err
+	}
+	if call.OnRender != nil {
+		call.OnRender(items)
+	}
+	return render(call, func(w *bufio.Writer) error { return writeTable(w, items) })
 }
 
 // tableSample is how many items decide about the columns.
 const tableSample = 20
 
-func writeTable(w *bufio.Writer, items []value.Value) {
+func writeTable(w *bufio.Writer, items []value.Value) error {
 	if len(items) == 0 {
-		_, _ = w.WriteString("(no results)\n")
-		return
+		_, err := w.WriteString("(no results)\n")
+		return err
 	}
-	columns, ok := tableColumns(items)
-	if !ok {
-		for _, item := range items {
-			_, _ = w.WriteString(value.Clean(cell(item)) + "\n")
+	if columns, ok := tableColumns(items); ok {
+		return writeRows(w, columns, items)
+	}
+	for _, item := range items {
+		if _, err := w.WriteString(value.Clean(cell(item)) + "\n"); err != nil {
+			return err
 		}
-		return
 	}
-	writeRows(w, columns, items)
+	return nil
 }
 
 // tableColumns returns the keys of the first items in order of appearance; false if one of them is no object.
@@ -53,7 +67,7 @@ func tableColumns(items []value.Value) ([]string, bool) {
 
 // writeRows writes a head, a line of dashes and a padded row for each item. Cells are made twice, once for the widths, so that the table is
 // never in memory as a whole.
-func writeRows(w *bufio.Writer, columns []string, items []value.Value) {
+func writeRows(w *bufio.Writer, columns []string, items []value.Value) error {
 	widths := make([]int, len(columns))
 	measure := func(cells []string) {
 		for i, c := range cells {
@@ -68,30 +82,41 @@ func writeRows(w *bufio.Writer, columns []string, items []value.Value) {
 	for i, n := range widths {
 		dashes[i] = strings.Repeat("-", n)
 	}
-	writeRow(w, columns, widths)
-	writeRow(w, dashes, widths)
-	for _, item := range items {
-		writeRow(w, row(columns, item), widths)
+	for _, cells := range [][]string{columns, dashes} {
+		if err := writeRow(w, cells, widths); err != nil {
+			return err
+		}
 	}
+	for _, item := range items {
+		if err := writeRow(w, row(columns, item), widths); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func writeRow(w *bufio.Writer, cells []string, widths []int) {
+func writeRow(w *bufio.Writer, cells []string, widths []int) error {
 	for i, c := range cells {
 		if i > 0 {
-			_, _ = w.WriteString("  ")
+			_, _ = w.WriteString("  ") // errors stay in w
 		}
 		_, _ = w.WriteString(value.Clean(c))
-		pad(w, widths[i]-value.Len16(c))
+		if err := pad(w, widths[i]-value.Len16(c)); err != nil {
+			return err
+		}
 	}
-	_ = w.WriteByte('\n') // errors stay in w until its Flush
+	return w.WriteByte('\n')
 }
 
 // pad writes n blanks.
-func pad(w *bufio.Writer, n int) {
+func pad(w *bufio.Writer, n int) error {
 	const blanks = "                                                                "
 	for ; n > 0; n -= len(blanks) {
-		_, _ = w.WriteString(blanks[:min(n, len(blanks))])
+		if _, err := w.WriteString(blanks[:min(n, len(blanks))]); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // row is the cells of one item; a line break within one is a blank.
