@@ -35,6 +35,21 @@ type Terms struct {
 	Expires time.Time `json:"expires"`
 }
 
+// Lasting are the terms of an invitation that begins now and lasts for ttl. It
+// checks them for the person who names them.
+func (t Terms) Lasting(ttl time.Duration, now time.Time) (Terms, error) {
+	switch {
+	case ttl < time.Minute || ttl > MaxTTL:
+		return t, fmt.Errorf("an invitation lasts 1m to %dh, not %s", int(MaxTTL.Hours()), ttl)
+	case t.Uses < 1 || t.Uses > MaxUses:
+		return t, fmt.Errorf("an invitation lets in 1 to %d machines, not %d", MaxUses, t.Uses)
+	case len(t.Models) > 0 && !t.Guest:
+		return t, errors.New("models can be named for a guest only (--guest)")
+	}
+	t.Expires = now.Add(ttl).UTC().Truncate(time.Second) // whole seconds are what the line carries
+	return t, nil
+}
+
 // A Record is one invitation as the inviter remembers it: without its secret.
 type Record struct {
 	ID string `json:"id"`
@@ -122,6 +137,22 @@ func Read(path string) ([]Record, error) {
 		return nil, fmt.Errorf("invitations file %w", err)
 	}
 	return list, nil
+}
+
+// A Listed is a record as its owner is shown it.
+type Listed struct {
+	Record
+	State string `json:"state"`
+}
+
+// List is Read with the state of each record; it is never nil.
+func List(path string, now time.Time) ([]Listed, error) {
+	records, err := Read(path)
+	list := []Listed{}
+	for _, r := range records {
+		list = append(list, Listed{r, r.State(now)})
+	}
+	return list, err
 }
 
 // Add remembers the invitation that has this secret. Callers of Add, Redeem,

@@ -113,12 +113,42 @@ func TestFile(t *testing.T) {
 	if _, err := Add(path, Secret{9}, Terms{Uses: 1, Expires: later.Add(time.Hour)}, later); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := Read(path); err != nil || len(list) != 1 || list[0].ID != (Secret{9}).ID() {
-		t.Errorf("%d records, %v; want the new one alone", len(list), err)
+	if list, err := List(path, later); err != nil || len(list) != 1 || list[0].ID != (Secret{9}).ID() || list[0].State != "open" {
+		t.Errorf("%+v, %v; want the new one alone, open", list, err)
+	}
+	if list, err := List(filepath.Join(t.TempDir(), "none"), later); err != nil || list == nil || len(list) != 0 {
+		t.Errorf("without a file: %#v, %v; want an empty list", list, err)
 	}
 	for _, uses := range []int{0, MaxUses + 1} {
 		if _, err := Add(path, NewSecret(), Terms{Uses: uses, Expires: later}, later); err == nil {
 			t.Errorf("%d uses were accepted", uses)
+		}
+	}
+}
+
+// What is promised is checked where a person names it, and whole seconds are kept.
+func TestTermsLasting(t *testing.T) {
+	t.Parallel()
+	now := made.Add(700 * time.Millisecond)
+	for _, tt := range []struct {
+		terms Terms
+		ttl   time.Duration
+		want  string
+	}{
+		{Terms{Uses: 1}, time.Minute, ""},
+		{Terms{Uses: MaxUses, Guest: true, Models: []string{"m"}}, MaxTTL, ""},
+		{Terms{Uses: 1}, 59 * time.Second, "lasts 1m to 720h, not 59s"},
+		{Terms{Uses: 1}, MaxTTL + 1, "lasts 1m to 720h"},
+		{Terms{}, time.Hour, "1 to 100 machines, not 0"},
+		{Terms{Uses: MaxUses + 1}, time.Hour, "not 101"},
+		{Terms{Uses: 1, Models: []string{"m"}}, time.Hour, "a guest only"},
+	} {
+		got, err := tt.terms.Lasting(tt.ttl, now)
+		switch {
+		case tt.want == "" && (err != nil || !got.Expires.Equal(made.Add(tt.ttl))):
+			t.Errorf("%+v for %s: %+v, %v; want the end %s", tt.terms, tt.ttl, got, err, made.Add(tt.ttl))
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%+v for %s: %v; want %q", tt.terms, tt.ttl, err, tt.want)
 		}
 	}
 }

@@ -3,7 +3,7 @@
 //
 //   - [Invitation] is that line: the inviter's key, its addresses, a one-time
 //     secret. [Parse] reads it, its String writes it.
-//   - [Add], [Redeem], [Revoke] and [Read] keep the record, in a file that holds
+//   - [Add], [Redeem], [Revoke], [Read] and [List] keep the record, in a file that holds
 //     hashes of secrets only.
 //   - [Words] are what both people compare.
 //

@@ -161,7 +161,7 @@ func (a *app) running() (home.Holder, control.Client, error) {
 	return h, control.Client{Path: h.Socket}, nil
 }
 
-// call asks the running node. A refusal keeps its hint.
+// call asks the running node.
 func (a *app) call(ctx context.Context, method, path string, in, out any) error {
 	return a.callFor(ctx, callTimeout, method, path, in, out)
 }
@@ -174,17 +174,9 @@ func (a *app) callFor(ctx context.Context, patience time.Duration, method, path 
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return hinted(client.Call(ctx, method, path, in, out))
+	return client.Call(ctx, method, path, in, out)
 }
 
 func (a *app) get(ctx context.Context, path string, out any) error {
 	return a.call(ctx, http.MethodGet, path, nil, out)
-}
-
-// hinted gives a refusal of the running node its hint.
-func hinted(err error) error {
-	if e, ok := errors.AsType[*control.Error](err); ok && e.Hint != "" {
-		return cli.Hintf(err, "%s", e.Hint)
-	}
-	return err
 }

@@ -60,18 +60,13 @@ func (c *inviteCommand) Run(ctx context.Context, a *app) error {
 		return c.list(a)
 	case c.Revoke != "":
 		return c.revoke(ctx, a)
-	case c.TTL < time.Minute || c.TTL > invitation.MaxTTL:
-		return cli.Usagef("--ttl %s: want 1m to %dh", c.TTL, int(invitation.MaxTTL.Hours()))
-	case c.Uses < 1 || c.Uses > invitation.MaxUses:
-		return cli.Usagef("--uses %d: want 1 to %d", c.Uses, invitation.MaxUses)
-	case len(c.Model) > 0 && !c.Guest:
-		return cli.Hintf(cli.Usagef("--model limits guests only"), "add --guest")
 	}
-	// Whole seconds are what the line carries.
-	expires := time.Now().Add(c.TTL).UTC().Truncate(time.Second)
-	in := inviteRequest{invitation.Terms{Guest: c.Guest, Models: c.Model, Uses: c.Uses, Expires: expires}, c.Address}
+	terms, err := invitation.Terms{Guest: c.Guest, Models: c.Model, Uses: c.Uses}.Lasting(c.TTL, time.Now())
+	if err != nil {
+		return cli.Usagef("%v", err)
+	}
 	var made invited
-	if err := a.call(ctx, http.MethodPost, "/invite", in, &made); err != nil {
+	if err := a.call(ctx, http.MethodPost, "/invite", inviteRequest{terms, c.Address}, &made); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -143,12 +138,12 @@ func (n *node) addresses(asked []string) (list []string, err error) {
 }
 
 func (c *inviteCommand) list(a *app) error {
-	list, err := invitation.Read(a.home.Invites)
+	list, err := invitation.List(a.home.Invites, time.Now())
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return a.json(orEmpty(list))
+		return a.json(list)
 	}
 	if len(list) == 0 {
 		a.say("no invitations")
@@ -161,7 +156,7 @@ func (c *inviteCommand) list(a *app) error {
 		if r.Guest {
 			what = strings.TrimSuffix("a guest: "+strings.Join(r.Models, ", "), ": ")
 		}
-		t.Row(r.ID, r.State(time.Now()), fmt.Sprintf("%d of %d", len(r.Joined), r.Uses), r.Expires.Local().Format(time.DateTime), what)
+		t.Row(r.ID, r.State, fmt.Sprintf("%d of %d", len(r.Joined), r.Uses), r.Expires.Local().Format(time.DateTime), what)
 	}
 	if err := t.Print(a.Out, ""); err != nil {
 		return err

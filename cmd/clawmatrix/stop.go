@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
-
-	"lobstah/internal/home"
 )
 
 type stopCommand struct{}
@@ -15,8 +12,6 @@ type stopCommand struct{}
 func (stopCommand) Help() string {
 	return `The node says goodbye to the mesh and ends. Nothing running is no error.`
 }
-
-const stopPoll = 50 * time.Millisecond
 
 func (c *stopCommand) Run(ctx context.Context, a *app) error {
 	h, _, err := a.running()
@@ -31,27 +26,10 @@ func (c *stopCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	done := a.Progress("waiting until the node has stopped")
-	err = a.waitStopped(ctx, h)
+	err = a.home.AwaitEnd(ctx, h)
 	done()
 	if err == nil {
 		a.say("%s (process %d) has stopped", h.What, h.PID)
 	}
 	return err
-}
-
-// waitStopped waits until the home belongs to nobody, or to somebody else.
-func (a *app) waitStopped(ctx context.Context, old home.Holder) error {
-	tick := time.NewTicker(stopPoll)
-	defer tick.Stop()
-	for {
-		h, ok, err := a.home.Holder()
-		if err != nil || !ok || h.PID != old.PID {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

@@ -69,20 +69,12 @@ func (c *inviteCommand) Run(ctx context.Context, a *app) error {
 	defer cancel()
 	var made madeInvitation
 	if err := client.Call(ctx, http.MethodPost, "/invite", in, &made); err != nil {
-		return hinted(err)
+		return err
 	}
 	if c.JSON {
 		return a.json(made)
 	}
 	return c.print(a, made)
-}
-
-// hinted gives a refusal of the running process its hint.
-func hinted(err error) error {
-	if e, ok := errors.AsType[*control.Error](err); ok && e.Hint != "" {
-		return cli.Hintf(err, "%s", e.Hint)
-	}
-	return err
 }
 
 // An inviteRequest asks the running process for an invitation.
@@ -96,18 +88,15 @@ func (c *inviteCommand) request() (in inviteRequest, err error) {
 	switch {
 	case err != nil:
 		return in, cli.Usagef("%v", err)
-	case c.TTL < time.Minute || c.TTL > invitation.MaxTTL:
-		return in, cli.Usagef("--ttl %s: want 1m to %dh", c.TTL, int(invitation.MaxTTL.Hours()))
-	case c.Uses < 1 || c.Uses > invitation.MaxUses:
-		return in, cli.Usagef("--uses %d: want 1 to %d", c.Uses, invitation.MaxUses)
-	case len(c.Model) > 0 && !c.Guest:
-		return in, cli.Hintf(cli.Usagef("--model limits guests only"), "add --guest")
 	case len(c.Address) > invitation.MaxAddresses:
 		return in, cli.Usagef("--address: at most %d fit an invitation", invitation.MaxAddresses)
 	}
-	// Whole seconds are what the line carries.
-	expires := time.Now().Add(c.TTL).UTC().Truncate(time.Second)
-	return inviteRequest{invitation.Terms{Label: label, Guest: c.Guest, Models: c.Model, Uses: c.Uses, Expires: expires}, c.Address}, nil
+	in.Addresses = c.Address
+	in.Terms, err = invitation.Terms{Label: label, Guest: c.Guest, Models: c.Model, Uses: c.Uses}.Lasting(c.TTL, time.Now())
+	if err != nil {
+		return in, cli.Usagef("%v", err)
+	}
+	return in, nil
 }
 
 // A madeInvitation is what the running process has made.
@@ -187,12 +176,12 @@ func (c *inviteCommand) print(a *app, made madeInvitation) error {
 }
 
 func (c *inviteCommand) list(a *app) error {
-	list, err := invitation.Read(a.home.Invites)
+	list, err := invitation.List(a.home.Invites, time.Now())
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return a.json(withState(list))
+		return a.json(list)
 	}
 	if len(list) == 0 {
 		a.say("no invitations")
@@ -201,7 +190,7 @@ func (c *inviteCommand) list(a *app) error {
 	table := cli.Table{}
 	table.Row("ID", "STATE", "FOR", "CAME", "EXPIRES", "LENDS")
 	for _, r := range list {
-		table.Row(r.ID, r.State(time.Now()), r.Label, fmt.Sprintf("%d of %d", len(r.Joined), r.Uses), r.Expires.Local().Format(time.DateTime), lendsWhat(r.Guest, r.Models))
+		table.Row(r.ID, r.State, r.Label, fmt.Sprintf("%d of %d", len(r.Joined), r.Uses), r.Expires.Local().Format(time.DateTime), lendsWhat(r.Guest, r.Models))
 	}
 	if err := table.Print(a.Out, ""); err != nil {
 		return err
@@ -212,17 +201,6 @@ func (c *inviteCommand) list(a *app) error {
 		}
 	}
 	return nil
-}
-
-func withState(list []invitation.Record) []any {
-	out := []any{}
-	for _, r := range list {
-		out = append(out, struct {
-			invitation.Record
-			State string `json:"state"`
-		}{r, r.State(time.Now())})
-	}
-	return out
 }
 
 // lendsWhat says in a word what an invitation or a permission gives.

@@ -111,7 +111,7 @@ func (c *joinCommand) offer(ctx context.Context, a *app) (o invite.Offer, err er
 		if !asked {
 			return o, nil // it lends to nobody, and need not
 		}
-		return o, hinted(err)
+		return o, err
 	}
 	for _, opened := range r.Opened {
 		a.note("Opened %s to invited keys, by TLS, until what runs here stops.", opened)
@@ -194,7 +194,7 @@ func (c *joinCommand) first(ctx context.Context, a *app, peer grid.Peer, w invit
 			"its model may still be loading: lobstah ask tries again; lobstah doctor %s looks for what is wrong", peer.ID.Short())
 	}
 	if err != nil {
-		return cli.Hintf(fmt.Errorf("this machine has joined, but the first question failed: %w", hinted(err)), "lobstah ask tries again; lobstah status shows the peers")
+		return cli.Hintf(fmt.Errorf("this machine has joined, but the first question failed: %w", err), "lobstah ask tries again; lobstah status shows the peers")
 	}
 	a.note("asked     %s, %s: %s", cli.CleanLine(got.Model), cli.Duration(time.Duration(got.Seconds*float64(time.Second))), c.Question)
 	a.say("%s", strings.TrimSpace(cli.Clean(got.Text)))

@@ -133,7 +133,7 @@ func (a *app) askPlaces(ctx context.Context, in discoverRequest) (found discover
 	_, client, err := a.running()
 	if err == nil {
 		err = client.Call(ctx, http.MethodPost, "/discover", in, &found)
-		return found, true, hinted(err)
+		return found, true, err
 	}
 	if !errors.Is(err, errNothingRuns) {
 		return found, false, err

@@ -98,7 +98,7 @@ func (a *app) share(ctx context.Context, method string, in any, asJSON bool) err
 	}
 	var r shareReport
 	if err := client.Call(ctx, method, "/share", in, &r); err != nil {
-		return hinted(err)
+		return err
 	}
 	if asJSON {
 		return a.json(r)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"lobstah/internal/cli"
-	"lobstah/internal/home"
 )
 
 type stopCommand struct {
@@ -19,8 +17,6 @@ func (stopCommand) Help() string {
 	return `What runs with this home folder takes no new requests, finishes the running
 answers and ends. Nothing running is no error.`
 }
-
-const stopPoll = 50 * time.Millisecond
 
 func (c *stopCommand) Run(ctx context.Context, a *app) error {
 	h, client, err := a.running()
@@ -41,27 +37,10 @@ func (c *stopCommand) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	done := a.Progress("waiting until running answers are finished")
-	err = a.waitStopped(ctx, h)
+	err = a.home.AwaitEnd(ctx, h)
 	done()
 	if err == nil {
 		a.say("%s (process %d) has stopped", h.What, h.PID)
 	}
 	return err
-}
-
-// waitStopped waits until the home belongs to nobody, or to somebody else.
-func (a *app) waitStopped(ctx context.Context, old home.Holder) error {
-	tick := time.NewTicker(stopPoll)
-	defer tick.Stop()
-	for {
-		h, ok, err := a.home.Holder()
-		if err != nil || !ok || h.PID != old.PID {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

@@ -86,7 +86,8 @@ type hintError struct {
 	hint string
 }
 
-func (e *hintError) Unwrap() error { return e.error }
+func (e *hintError) Unwrap() error  { return e.error }
+func (e *hintError) Advice() string { return e.hint }
 
 // Hintf adds what the user can do next to an error; nil stays nil.
 func Hintf(err error, format string, args ...any) error {
@@ -97,11 +98,11 @@ func Hintf(err error, format string, args ...any) error {
 }
 
 // Hints collects the hints of an error and of those that it wraps, the
-// outermost first.
+// outermost first. Errors of other packages give theirs by a method Advice.
 func Hints(err error) []string {
 	var list []string
-	if e, ok := err.(*hintError); ok {
-		list = append(list, e.hint)
+	if e, ok := err.(interface{ Advice() string }); ok && e.Advice() != "" {
+		list = append(list, e.Advice())
 	}
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:

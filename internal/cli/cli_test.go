@@ -27,6 +27,8 @@ func TestReport(t *testing.T) {
 		{errors.Join(wrapped, nil), Failure, "error: start: file does not exist\nhint: make it\n      with care\n"},
 		{Usagef("bad %s", "flag"), Misuse, "error: bad flag\n"},
 		{Hintf(Usagef("bad"), "try"), Misuse, "error: bad\nhint: try\n"},
+		{fmt.Errorf("ask: %w", refused("ask again")), Failure, "error: ask: refused\nhint: ask again\n"},
+		{refused(""), Failure, "error: refused\n"},
 		{Exit(1), Failure, ""},
 		{fmt.Errorf("a: %w", Exit(2)), Misuse, ""},
 		{errors.New("\x1b[2Jgone"), Failure, "error: [2Jgone\n"},
@@ -41,6 +43,12 @@ func TestReport(t *testing.T) {
 		t.Error("a hint made an error of nil")
 	}
 }
+
+// refused is an error of another package that knows what can be done.
+type refused string
+
+func (refused) Error() string    { return "refused" }
+func (r refused) Advice() string { return string(r) }
 
 func TestGetenv(t *testing.T) {
 	t.Parallel()

@@ -103,6 +103,9 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
+// Advice is what can be done about it, empty when nothing is known.
+func (e *Error) Advice() string { return e.Hint }
+
 // Reply writes v, or what is wrong, as the answer to a call.
 func Reply(w http.ResponseWriter, v any, err error) {
 	status := http.StatusOK

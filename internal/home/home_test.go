@@ -142,8 +142,20 @@ func TestLockOfDeadProcess(t *testing.T) {
 	if _, err := h.Lock(Holder{}); err == nil {
 		t.Error("locked what another process holds")
 	}
+	holder, _, err := h.Holder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.AwaitEnd(impatient, holder); !errors.Is(err, context.Canceled) {
+		t.Errorf("while it lives, AwaitEnd returned %v", err)
+	}
 	if err := other.Process.Kill(); err != nil {
 		t.Fatal(err)
+	}
+	if err := h.AwaitEnd(t.Context(), holder); err != nil {
+		t.Errorf("AwaitEnd: %v", err)
 	}
 	_ = other.Wait() // says that it was killed
 	if _, running, err := h.Holder(); running || err != nil {

@@ -22,6 +22,7 @@ const (
 	lockPoll       = 20 * time.Millisecond
 	lockPatience   = 200 * time.Millisecond // outlasts the glance of [Home.Holder]
 	editPatience   = 10 * time.Second
+	endPoll        = 50 * time.Millisecond
 )
 
 // A Holder is the process that uses a home.
@@ -138,6 +139,23 @@ func (l *Lock) Unlock() error {
 		errs = append(errs, f.Truncate(0), f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// AwaitEnd waits until a process that used the home does not any more.
+func (h Home) AwaitEnd(ctx context.Context, old Holder) error {
+	tick := time.NewTicker(endPoll)
+	defer tick.Stop()
+	for {
+		now, running, err := h.Holder()
+		if err != nil || !running || now.PID != old.PID {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Holder tells which process uses the home now; running is false when none
