@@ -33,6 +33,8 @@ type book struct {
 	*sqlite.Ledger
 	mu   sync.Mutex
 	fail int // guarded by mu; writes that fail yet
+
+	wrote func() // if not nil, called after each update; set before the book is shared
 }
 
 func (b *book) failing() error {
@@ -49,7 +51,11 @@ func (b *book) Update(ctx context.Context, change func(context.Context, *sql.Con
 	if err := b.failing(); err != nil {
 		return err
 	}
-	return b.Ledger.Update(ctx, change)
+	err := b.Ledger.Update(ctx, change)
+	if b.wrote != nil {
+		b.wrote()
+	}
+	return err
 }
 
 func (b *book) Earn(ctx context.Context, s *receipt.Signed, change func(context.Context, *sql.Conn) error) error {

@@ -124,7 +124,7 @@ func (s *Service) run(ctx context.Context, j *Job, release func()) {
 	defer overdue.Stop()
 	s.started(j.ID, cancel)
 	defer s.stopped(j.ID)
-	if j.Cancel {
+	if s.unwanted(ctx, j) {
 		cancel(grid.ErrJobCancelled)
 	}
 	log := &jobLog{service: s, job: j, release: release}
@@ -227,6 +227,22 @@ func (s *Service) stop(id string) {
 	if cancel := s.runs[id]; cancel != nil {
 		cancel(grid.ErrJobCancelled)
 	}
+}
+
+// unwanted reports whether a job that runs is to be cancelled. It is asked once
+// stop can find the job: a wish between its claim and then stands in the file only.
+func (s *Service) unwanted(ctx context.Context, j *Job) bool {
+	if j.Cancel {
+		return true
+	}
+	kept, err := s.store.find(ctx, j.ID)
+	if err != nil {
+		if ctx.Err() == nil { // what the job writes next will fail too
+			s.Logger.LogAttrs(ctx, slog.LevelError, "cannot look whether a job is wanted", slog.Any("err", err))
+		}
+		return false
+	}
+	return kept.Cancel
 }
 
 // renewOften keeps the leases of what runs here.

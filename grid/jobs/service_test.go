@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -416,6 +417,39 @@ func TestCancel(t *testing.T) {
 		})
 		if n := s.book.receipts(t); n != 0 {
 			t.Errorf("%d receipts for nothing", n)
+		}
+	})
+}
+
+// A wish to cancel that comes after a job was claimed and before it is known to
+// run is not lost.
+func TestCancelOfAJobThatIsBeingClaimed(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, hangs, nil)
+	defer s.close()
+	id := s.submit(ann, "m")
+	claimed, wished := make(chan struct{}), make(chan struct{})
+	var writes atomic.Int32
+	s.book.wrote = func() {
+		if writes.Add(1) == 1 {
+			close(claimed)
+			<-wished
+		}
+	}
+	s.running(func() {
+		<-claimed
+		// What DELETE does, as far as it comes before the claim returns.
+		j, err := s.store.find(t.Context(), id)
+		if err == nil {
+			_, err = s.store.change(t.Context(), j.Seq, func(st State) (State, error) { return st.WishCancel(s.Now(), s.Lives) })
+		}
+		s.stop(id)
+		close(wished)
+		if err != nil || j.Status != Running {
+			t.Fatalf("claimed: %+v, %v", j, err)
+		}
+		if _, record := s.do(ann, "GET", Path+"/"+id+"?wait=25", ""); record.Status != "error" || record.Error.Type != "cancelled" {
+			t.Errorf("after the wish: %+v", record)
 		}
 	})
 }
