@@ -52,7 +52,20 @@ func (c *statusCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (a *app) printStatus(r report) error {
-	facts := cli.Table{}
+	facts := new(cli.Table)
+	r.process(facts)
+	r.lending(facts)
+	r.asking(facts)
+	r.work(facts)
+	r.places(facts)
+	if err := facts.Print(a.Out, ""); err != nil || len(r.Peers) == 0 {
+		return err
+	}
+	a.say("")
+	return a.printPeers(r.Peers)
+}
+
+func (r *report) process(facts *cli.Table) {
 	state := "running"
 	switch {
 	case r.Draining:
@@ -60,9 +73,14 @@ func (a *app) printStatus(r report) error {
 	case r.Stats == nil && r.Engines == nil:
 		state = "starting"
 	}
-	facts.Row("process", fmt.Sprintf("%s %s, process %d, for %s", r.What, state, r.PID, cli.Duration(max(time.Since(r.Since).Truncate(time.Second), time.Second))))
+	since := cli.Duration(max(time.Since(r.Since).Truncate(time.Second), time.Second))
+	facts.Row("process", fmt.Sprintf("%s %s, process %d, for %s", r.What, state, r.PID, since))
 	facts.Row("version", r.Version)
 	facts.Row("key", r.Pubkey.String())
+}
+
+// lending is what this machine does for others.
+func (r *report) lending(facts *cli.Table) {
 	if w := r.Worker; w != nil {
 		facts.Row("worker", fmt.Sprintf("%s, %s running, %d waiting (at most %d and %d)",
 			r.Holder.Worker, cli.Plural(w.Running, "answer"), w.QueueDepth, w.Concurrency, w.MaxQueue))
@@ -76,22 +94,35 @@ func (a *app) printStatus(r report) error {
 	if r.Holder.Worker != "" {
 		facts.Row("allowed", cli.Plural(r.Allowed, "key")+" beside this machine")
 	}
-	if s := r.Stats; s != nil {
-		facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
-		facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
+}
+
+// asking is what others do for this machine.
+func (r *report) asking(facts *cli.Table) {
+	s := r.Stats
+	if s == nil {
+		return
 	}
-	for _, j := range []struct {
-		name   string
-		counts *grid.JobCounts
-	}{{"jobs", r.Jobs}, {"for others", r.Lent}} {
-		if c := j.counts; c != nil && *c != (grid.JobCounts{}) {
-			facts.Row(j.name, fmt.Sprintf("%s waiting, %d running; kept: %d done, %d failed", cli.Plural(c.Queued, "job"), c.Running, c.Done, c.Error))
+	facts.Row("router", fmt.Sprintf("%s/v1, %s so far, %d running, %d without an answer", r.Router, cli.Plural(s.Requests, "request"), s.InFlight, s.Unanswered))
+	facts.Row("receipts", fmt.Sprintf("%s kept, %s refused, %s not given", cli.Count(s.Accepted), cli.Count(s.Rejected), cli.Count(s.Unreceipted)))
+}
+
+// work is what waits: jobs and batches.
+func (r *report) work(facts *cli.Table) {
+	jobs := func(name string, c *grid.JobCounts) {
+		if c != nil && *c != (grid.JobCounts{}) {
+			facts.Row(name, fmt.Sprintf("%s waiting, %d running; kept: %d done, %d failed", cli.Plural(c.Queued, "job"), c.Running, c.Done, c.Error))
 		}
 	}
+	jobs("jobs", r.Jobs)
+	jobs("for others", r.Lent)
 	for _, b := range r.Batches {
 		n := b.RequestCounts
 		facts.Row("batch", fmt.Sprintf("%s %s: %s of %s done, %s failed", b.ID, b.Status, cli.Count(n.Completed), cli.Count(n.Total), cli.Count(n.Failed)))
 	}
+}
+
+// places is where peers are found, and what was wrong with a file.
+func (r *report) places(facts *cli.Table) {
 	for _, b := range r.Boards {
 		facts.Row("announced", b.announcedText())
 	}
@@ -101,11 +132,6 @@ func (a *app) printStatus(r report) error {
 	for _, problem := range r.Problems {
 		facts.Row("PROBLEM", problem+"; what was read before stays in force")
 	}
-	if err := facts.Print(a.Out, ""); err != nil || len(r.Peers) == 0 {
-		return err
-	}
-	a.say("")
-	return a.printPeers(r.Peers)
 }
 
 func (a *app) printPeers(peers []peerReport) error {
