@@ -470,7 +470,7 @@ func TestCancelStopsTheEngine(t *testing.T) {
 	id := s.submit(routerPair, slow)
 	var record grid.Job
 	for record.Status != "running" {
-		s.ask(routerPair, "GET", "/v1/jobs/"+id+"?wait=20", "", &record)
+		s.ask(routerPair, "GET", "/v1/jobs/"+id+"?wait=20&seen=queued", "", &record)
 	}
 	if got := s.ask(routerPair, "DELETE", "/v1/jobs/"+id, "", &record); got != 200 || record.Error == nil || record.Error.Type != "cancelled" {
 		t.Errorf("%d %+v", got, record)
@@ -490,7 +490,7 @@ func TestJobsWaitForChats(t *testing.T) {
 	block := s.submit(routerPair, slow)
 	var record grid.Job
 	for record.Status != "running" {
-		s.ask(routerPair, "GET", "/v1/jobs/"+block+"?wait=20", "", &record)
+		s.ask(routerPair, "GET", "/v1/jobs/"+block+"?wait=20&seen=queued", "", &record)
 	}
 	job := s.submit(routerPair, quick)
 	var chats sync.WaitGroup
