@@ -31,7 +31,7 @@ func (s *Shell) PlanPipeline(w io.Writer, text string) error {
 		}
 		b.WriteByte('\n')
 	}
-	_, err = io.WriteString(w, b.String())
+	_, err = io.WriteString(w, value.Visible(b.String()))
 	return err
 }
 

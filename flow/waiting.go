@@ -76,9 +76,12 @@ func (w *Waiting) fromPipeline(doc []byte) {
 // fromWorkflow reads the file again, because its steps are not in the state.
 func (w *Waiting) fromWorkflow(doc value.Value) {
 	w.Target = value.Text(doc.Field("filePath"))
-	if doc.Field("approvalStepId").IsUndefined() {
+	step, isApproval := doc.Field("approvalStepId").AsString()
+	if !isApproval {
 		w.Asks = AsksInput
+		step, _ = doc.Field("inputStepId").AsString()
 	}
+	w.Prompt = "step " + step // all that a state of the original tells
 	request := doc.Field("request")
 	w.Items = request.Field("items")
 	if prompt := request.Field("prompt"); !prompt.IsUndefined() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -61,44 +62,49 @@ func (p *program) approvals(args []string) int {
 	return exitOK
 }
 
+// waitingText describes a run for who decides about it. All that others wrote is shown on one line and without control characters, so that
+// nothing looks like more than it is.
 func waitingText(w flow.Waiting, full bool, now time.Time) string {
 	var b strings.Builder
-	name := w.ApprovalID
-	if name == "" {
-		name = "--token " + w.Token
+	cut := false
+	show := func(text string) string {
+		text = value.VisibleLine(text)
+		if full || value.Len16(text) <= 100 {
+			return text
+		}
+		cut = true
+		return value.Cut16(text, 97) + "..."
 	}
-	fmt.Fprintf(&b, "%s  %s  (%s, asked %s)\n", name, w.Prompt, w.Target, ago(now.Sub(w.Since)))
+	fmt.Fprintf(&b, "%s  %s  (%s, asked %s)\n", cmp.Or(w.ApprovalID, "--token "+w.Token), show(w.Prompt), value.VisibleLine(w.Target), ago(now.Sub(w.Since)))
 	if items, _ := w.Items.AsList(); len(items) > 0 {
-		fmt.Fprintf(&b, "  about: %s\n", shortened(w.Items.JSON(), full))
+		fmt.Fprintf(&b, "  about: %s\n", show(w.Items.JSON()))
 	}
 	for i, step := range w.Next {
 		if i == 5 && !full {
 			fmt.Fprintf(&b, "  then:  ... %d more\n", len(w.Next)-i)
+			cut = true
 			break
 		}
-		fmt.Fprintf(&b, "  then:  %s\n", shortened(step, full))
+		fmt.Fprintf(&b, "  then:  %s\n", show(step))
 	}
 	for _, warning := range w.Warnings {
-		fmt.Fprintf(&b, "  warning: %s\n", warning)
+		fmt.Fprintf(&b, "  warning: %s\n", value.VisibleLine(warning))
 	}
-	answer := "--approve yes|no"
-	if w.Asks == flow.AsksInput {
-		answer = "--response-json JSON"
+	if cut {
+		fmt.Fprintf(&b, "  in full: lobster approvals %s\n", cmp.Or(w.ApprovalID, w.Token))
 	}
-	key := "--id " + w.ApprovalID
+	return b.String() + answerLine(w)
+}
+
+func answerLine(w flow.Waiting) string {
+	key, answer := "--id "+w.ApprovalID, "--approve yes|no"
 	if w.ApprovalID == "" {
 		key = "--token " + w.Token
 	}
-	fmt.Fprintf(&b, "  answer: lobster resume %s %s\n", key, answer)
-	return b.String()
-}
-
-func shortened(text string, full bool) string {
-	text = strings.ReplaceAll(text, "\n", " ")
-	if full || value.Len16(text) <= 100 {
-		return text
+	if w.Asks == flow.AsksInput {
+		answer = "--response-json JSON"
 	}
-	return value.Cut16(text, 97) + "..."
+	return fmt.Sprintf("  answer: lobster resume %s %s\n", key, answer)
 }
 
 func ago(d time.Duration) string {

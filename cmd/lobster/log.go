@@ -10,6 +10,7 @@ import (
 
 	"lobstah/flow/interp"
 	"lobstah/flow/state"
+	"lobstah/flow/value"
 )
 
 const logHelp = `Usage: lobster log [--json] [--limit N] [RUN]
@@ -119,7 +120,7 @@ func (r *loggedRun) summary() string {
 	if i := slices.IndexFunc(r.events, func(e state.Event) bool { return e.Target != "" }); i >= 0 {
 		target = r.events[i].Target
 	}
-	return fmt.Sprintf("%s  %s  %-14s %6s  %s\n", r.id, began.Time.Local().Format(time.DateTime), status, last.Time.Sub(began.Time).Round(time.Millisecond), target)
+	return fmt.Sprintf("%s  %s  %-14s %6s  %s\n", r.id, began.Time.Local().Format(time.DateTime), status, last.Time.Sub(began.Time).Round(time.Millisecond), value.VisibleLine(target))
 }
 
 func (r *loggedRun) details() string {
@@ -128,7 +129,7 @@ func (r *loggedRun) details() string {
 		fmt.Fprintf(&b, "  %s  %-11s", e.Time.Local().Format(time.TimeOnly), e.Event)
 		for _, part := range []string{e.Step, e.Kind, e.Status, labelled("asks", e.Prompt), labelled("id", e.ApprovalID), labelled("decided", e.Decision), labelled("by", e.By), labelled("error", e.Error)} {
 			if part != "" {
-				b.WriteString("  " + part)
+				b.WriteString("  " + value.VisibleLine(part))
 			}
 		}
 		if e.Millis > 0 {

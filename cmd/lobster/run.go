@@ -198,6 +198,10 @@ func (p *program) fail(ctx context.Context, tool bool, err error) int {
 	if code == exitUsage {
 		prefix = "Parse error: "
 	}
-	_, _ = io.WriteString(p.err, p.masked(prefix+shown.Error()+"\n"+p.where(shown)))
+	text := p.masked(prefix + shown.Error() + "\n" + p.where(shown))
+	if p.verbose() {
+		text = value.Visible(text)
+	}
+	_, _ = io.WriteString(p.err, text)
 	return code
 }

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/mattn/go-isatty"
+
+	"lobstah/flow/value"
 )
 
 func isTerminal(f *os.File) bool { return f != nil && isatty.IsTerminal(f.Fd()) }
 
-// terminal asks the person in front of it.
+// terminal asks the person in front of it. Prompts may hold what others wrote, so they are shown without control characters.
 type terminal struct {
 	in     *os.File
 	out    io.Writer
@@ -33,7 +35,7 @@ func readLimit(vars map[string]string) time.Duration {
 }
 
 func (t *terminal) ask(ctx context.Context, prompt string) (string, error) {
-	if _, err := io.WriteString(t.out, prompt); err != nil {
+	if _, err := io.WriteString(t.out, value.Visible(prompt)); err != nil {
 		return "", err
 	}
 	if t.reader == nil {

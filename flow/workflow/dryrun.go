@@ -25,7 +25,7 @@ func Plan(w io.Writer, f *File, provided value.Value, commands *interp.Registry)
 			return err
 		}
 	}
-	_, err := io.WriteString(w, p.out.String())
+	_, err := io.WriteString(w, value.Visible(p.out.String()))
 	return err
 }
 

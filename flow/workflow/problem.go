@@ -84,7 +84,7 @@ func (p Problem) Report(path, source string) string {
 	if p.Hint != "" {
 		out.WriteString("hint: " + p.Hint + "\n")
 	}
-	return out.String()
+	return value.Visible(out.String())
 }
 
 // InvalidError says that a file is YAML or JSON but no workflow. Its message is that of the first problem.

@@ -165,7 +165,9 @@ const maxFilled = 64 << 20
 // fill replaces ${name} and $id.path, in one pass: an argument whose value looks like a reference stays what it is, so nobody can
 // read a step's result by passing its name. References to steps without a result stay, and so do those that pass maxFilled, which
 // [scope.fits] refuses before a step runs.
-func (s scope) fill(text string) string {
+func (s scope) fill(text string) string { return s.fillUpTo(text, maxFilled) }
+
+func (s scope) fillUpTo(text string, limit int) string {
 	if !strings.Contains(text, "$") {
 		return text
 	}
@@ -176,7 +178,7 @@ func (s scope) fill(text string) string {
 			return m
 		}
 		shown := v()
-		if size += len(shown); size > maxFilled {
+		if size += len(shown); size > limit {
 			return m
 		}
 		return shown

@@ -588,7 +588,7 @@ func TestUpcomingShowsWhatWouldHappen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	file := "args: {to: {default: Kim}}\nsteps: [{id: a, run: echo 5}, {id: g, approval: ok?}, {id: b, run: 'send ${to} $a.json $g.approved $later.json'}, {id: c, run: ls, when: $a.json > 9}, " +
-		"{id: d, run: ls, when: $b.json}, {id: e, for_each: $b.json, steps: [{id: s, run: ls}]}, {id: h, run: 'rm x', approval: true}]"
+		"{id: d, run: ls, when: $b.json}, {id: e, for_each: $b.json, steps: [{id: s, run: 'ls $a.json $item.json'}]}, {id: p, parallel: {branches: [{id: q, run: rm y}]}}, {id: h, run: 'rm x', approval: true}]"
 	if _, err := w.run(file); err != nil {
 		t.Fatal(err)
 	}
@@ -604,7 +604,7 @@ func TestUpcomingShowsWhatWouldHappen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "b [shell] send Kim 5 true $later.json\nc [shell] skipped, because $a.json > 9 does not hold\nd [shell] if $b.json ls\ne [for_each] for each of $b.json\nh [shell] rm x [asks for approval]"
+	want := "b [shell] send Kim 5 true $later.json\nc [shell] skipped, because $a.json > 9 does not hold\nd [shell] if $b.json ls\ne [for_each] for each of $b.json\ne/s [shell] ls 5 $item.json\np [parallel] side by side\np/q [shell] rm y\nh [shell] rm x [asks for approval]"
 	if got := strings.Join(workflow.Upcoming(f, doc), "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -7,8 +7,11 @@ import (
 	"lobstah/flow/value"
 )
 
-// Upcoming tells what a paused run would do once its person agrees: the steps that are left, each on one line, with arguments, results and the
-// approval itself filled in as far as they are known. doc is the document of the pause, f its file as it is now.
+// maxShown is how long a step's text may become in a list of what would run; references that would make it longer stay as they are.
+const maxShown = 64 << 10
+
+// Upcoming tells what a paused run would do once its person agrees: the steps that are left, and after a block or a loop what is in it, each
+// with arguments, results and the approval itself filled in as far as they are known and not too long. doc is the document of the pause, f its file as it is now.
 func Upcoming(f *File, doc value.Value) []string {
 	done := &results{}
 	steps, _ := doc.Field("steps").AsObject()
@@ -25,7 +28,13 @@ func Upcoming(f *File, doc value.Value) []string {
 	sc := scope{doc.Field("args"), done}
 	var out []string
 	for _, s := range f.Steps[nextOf(doc, len(f.Steps)):] {
-		out = append(out, upcoming(s, sc))
+		for part := range s.parts() {
+			name := s.ID
+			if part != s {
+				name += "/" + part.ID
+			}
+			out = append(out, upcoming(name, part, sc))
+		}
 	}
 	return out
 }
@@ -38,16 +47,16 @@ func nextOf(doc value.Value, steps int) int {
 	return int(min(max(next, 0), float64(steps)))
 }
 
-// upcoming describes one step. A condition that cannot be decided yet is shown.
-func upcoming(s *Step, sc scope) string {
-	line := s.ID + " [" + string(s.Kind) + "]"
+// upcoming describes one step under a name. A condition that cannot be decided yet is shown.
+func upcoming(name string, s *Step, sc scope) string {
+	line := name + " [" + string(s.Kind) + "]"
 	if goOn, err := sc.allows(s.When); err == nil && !goOn {
 		return line + " skipped, because " + value.Text(s.When) + " does not hold"
 	} else if err != nil {
 		line += " if " + value.Text(s.When)
 	}
 	if text := stepText(s); text != "" {
-		line += " " + strings.TrimSpace(sc.fill(text))
+		line += " " + strings.TrimSpace(sc.fillUpTo(text, maxShown))
 	}
 	if s.Gate != nil {
 		line += " [asks for approval]"
@@ -62,11 +71,7 @@ func stepText(s *Step) string {
 	case ForEach:
 		return "for each of " + s.Loop.Over
 	case Parallel:
-		var ids []string
-		for _, b := range s.Branches.List {
-			ids = append(ids, b.ID)
-		}
-		return strings.Join(ids, ", ")
+		return "side by side"
 	case Question:
 		return s.Input.Prompt
 	}
