@@ -254,6 +254,11 @@ func signedAt(p key.Pair, worker key.ID, at time.Time) func(*http.Request) {
 	}
 }
 
+// signedOff signs by a clock that goes wrong by so much, when the request is made.
+func signedOff(p key.Pair, by time.Duration) func(*http.Request) {
+	return func(r *http.Request) { signedAt(p, workerPair.ID(), time.Now().Add(by))(r) }
+}
+
 type response struct {
 	status int
 	header http.Header

@@ -279,7 +279,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 	t.Parallel()
 	server := listen(t, testIdentity(t, 1, strongText), false, time.Hour)
 	var frozen atomic.Bool
-	dialer := &Dialer{Identity: testIdentity(t, 2, strongText), Heartbeat: 10 * time.Millisecond,
+	dialer := &Dialer{Identity: testIdentity(t, 2, strongText), Heartbeat: 250 * time.Millisecond, // a loaded machine answers within three
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 			return &freezer{c, &frozen}, err
