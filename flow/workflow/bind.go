@@ -13,24 +13,24 @@ import (
 	"lobstah/flow/value"
 )
 
-// A paused run is bound to what the person saw: the file, the files that it will run as steps and the
-// scripts that they call (as far as their names are known by then)
-// and the arguments. The document keeps their hashes, and the file's text to show what changed.
+// A paused run is bound to what the person saw: the file, the files that it will run as steps and the scripts that they call (as far as their
+// names are known by then) and the arguments. The document keeps their hashes, and the file's text to show what changed. Files count by the
+// names that the run will call them by, not by what a symbolic link stood for when it paused.
 
 // maxBoundSource bounds the text that a document keeps for that.
 const maxBoundSource = 256 << 10
 
 // binding is what a resumed run may execute. Nil admits everything.
 type binding struct {
-	files map[string]string // real path to SHA-256; only files that were known when the run paused
+	files map[string]string // absolute path to SHA-256; only files that were known when the run paused
 }
 
 // admits refuses a nested file that changed since the run was approved.
-func (b *binding) admits(realPath, hash string) error {
-	if b == nil || b.files[realPath] == "" || b.files[realPath] == hash {
+func (b *binding) admits(path, hash string) error {
+	if b == nil || b.files[path] == "" || b.files[path] == hash {
 		return nil
 	}
-	return &ChangedError{Path: realPath}
+	return &ChangedError{Path: path}
 }
 
 // bind describes the files that the rest of the run stands on, from the step at next.
@@ -52,7 +52,10 @@ func (r *runner) bind(next int) (value.Value, error) {
 	return b.Value(), nil
 }
 
-// boundFiles are hashes by real path.
+// maxBoundFiles bounds the nested files of a run, which links could make endless.
+const maxBoundFiles = 1000
+
+// boundFiles are hashes by absolute path.
 type boundFiles struct {
 	next            int // the first step that is still to run
 	nested, scripts map[string]string
@@ -113,27 +116,34 @@ func (r *runner) collectNested(s *Step, dir string, sc scope, into boundFiles, d
 	if s.Kind != Nested || stepRef.MatchString(path) {
 		return nil
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(dir, path)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil || into.nested[real] != "" {
+	if path = within(dir, path); into.nested[path] != "" {
 		return nil
 	}
-	source, err := readText(real)
+	source, err := readText(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	into.nested[real] = hashOf(source)
-	child, err := Parse(real, source)
+	if len(into.nested) >= maxBoundFiles {
+		return plainError(fmt.Sprintf("Workflow step %s: the rest of the run stands on more than %d workflow files", s.ID, maxBoundFiles))
+	}
+	into.nested[path] = hashOf(source)
+	child, err := Parse(path, source)
 	if err != nil {
 		return nil // it will be refused when its step is reached
 	}
 	args := resolveArgs(child, job{runner: r, scope: sc}.childArgs(s))
-	return r.collectFiles(child, filepath.Dir(real), scope{args, &results{}}, into, depth+1)
+	return r.collectFiles(child, filepath.Dir(path), scope{args, &results{}}, into, depth+1)
+}
+
+// within is a path in its shortest form, from dir unless it is absolute.
+func within(dir, path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	return filepath.Clean(path)
 }
 
 // ChangedError says that a paused run's file is no longer the one that was approved.
@@ -169,13 +179,20 @@ func checkBinding(doc value.Value, f *File, args value.Value) (bound *binding, u
 	if hash, _ := b.Field("args").AsString(); hash != hashOf(value.Canonical(args)) {
 		return nil, false, plainError("The arguments of the paused run have changed since it was paused, so this is not what was approved. Run the workflow again.")
 	}
-	bound = &binding{files: map[string]string{}}
 	if err := checkScripts(b.Field("scripts")); err != nil {
 		return nil, false, err
 	}
+	bound = &binding{files: map[string]string{}}
 	files, _ := b.Field("files").AsObject()
 	for path, hash := range files.All() {
 		bound.files[path], _ = hash.AsString()
+		source, err := readText(path)
+		if err != nil {
+			return nil, false, &ChangedError{Path: path}
+		}
+		if err := bound.admits(path, hashOf(source)); err != nil {
+			return nil, false, err
+		}
 	}
 	return bound, false, nil
 }

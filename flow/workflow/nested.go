@@ -48,10 +48,7 @@ func gateInChild(id, kind string) error {
 
 // child prepares the run of a nested file: its own arguments and results, the parent's environment, cost and claim.
 func (w job) child(s *Step) (*runner, error) {
-	path := w.scope.fill(s.Path)
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(w.runner.dir, path)
-	}
+	path := within(w.runner.dir, w.scope.fill(s.Path))
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, plainError("Workflow step " + s.ID + " workflow file not found: " + absolute(path))
@@ -66,7 +63,7 @@ func (w job) child(s *Step) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.runner.binding.admits(real, f.Hash); err != nil {
+	if err := w.runner.binding.admits(path, f.Hash); err != nil {
 		return nil, fatal{err}
 	}
 	opts := w.runner.opts

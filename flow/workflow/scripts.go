@@ -83,19 +83,16 @@ func scriptWord(words []string) string {
 // collectScripts notes the hashes of the scripts that a step runs. What does not exist is left out, and so are programs of the system.
 func (r *runner) collectScripts(s *Step, dir string, sc scope, into map[string]string) error {
 	for _, name := range scripts(sc.fill(s.Text)) {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		real, err := filepath.EvalSymlinks(absolute(name))
-		if err != nil || into[real] != "" {
+		path := absolute(within(dir, name))
+		if into[path] != "" {
 			continue
 		}
-		hash, err := scriptHash(real)
+		hash, err := scriptHash(path)
 		if err != nil {
 			return err
 		}
 		if hash != "" {
-			into[real] = hash
+			into[path] = hash
 		}
 	}
 	return nil
