@@ -36,7 +36,11 @@ func (s *Shell) find(token, id string) (key string, kind state.Kind, err error) 
 
 func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.Answer) (Outcome, error) {
 	if answer.Cancel {
-		return s.end(ctx, key, key, "cancel", s.Pauses.Cancel)
+		err := s.end(ctx, key, key, "cancel")
+		if errors.Is(err, state.ErrNotFound) {
+			err = workflow.ErrNothingToCancel
+		}
+		return cancelled(err)
 	}
 	doc, err := s.Pauses.LoadPause(ctx, key)
 	if errors.Is(err, state.ErrNotFound) {
@@ -53,7 +57,11 @@ func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.
 		return Outcome{}, &ParseError{err}
 	}
 	if answer.Approve != nil && !*answer.Approve {
-		return s.end(ctx, key, p.run, "no", s.Pauses.Discard, p.superseded...)
+		err := s.end(context.WithoutCancel(ctx), key, p.run, "no", p.superseded...)
+		if errors.Is(err, state.ErrNotFound) {
+			err = errPauseGone
+		}
+		return cancelled(err)
 	}
 	if err := s.Pauses.Confirm(ctx, key, p.superseded); errors.Is(err, state.ErrNotFound) {
 		return Outcome{}, errPauseGone
@@ -63,19 +71,22 @@ func (s *Shell) resumePipeline(ctx context.Context, key string, answer workflow.
 	return s.goOn(ctx, key, p, answer)
 }
 
-// end gives a paused run up.
-func (s *Shell) end(ctx context.Context, key, run, decision string, remove func(context.Context, string) error, older ...string) (Outcome, error) {
-	err := remove(ctx, key)
-	if errors.Is(err, state.ErrNotFound) {
-		return Outcome{}, errors.New("Resume state not found")
+// end gives a paused run up, unless it went on in the meantime, which is state.ErrNotFound.
+func (s *Shell) end(ctx context.Context, key, run, decision string, older ...string) error {
+	if err := s.Pauses.Cancel(ctx, key); err != nil {
+		return err
 	}
-	if err == nil {
-		err = s.discard(ctx, older...)
+	if err := s.discard(ctx, older...); err != nil {
+		return err
 	}
+	s.Journal.Append(state.Event{Event: "run.end", Run: run, Target: "pipeline", Status: string(workflow.Cancelled), Decision: decision})
+	return nil
+}
+
+func cancelled(err error) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	s.Journal.Append(state.Event{Event: "run.end", Run: run, Target: "pipeline", Status: string(workflow.Cancelled), Decision: decision})
 	return Outcome{Status: workflow.Cancelled, Output: interp.Empty}, nil
 }
 

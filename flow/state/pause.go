@@ -131,12 +131,23 @@ func (s *Store) Discard(ctx context.Context, key string) error {
 	return errors.Join(err, s.dropApprovals(key))
 }
 
-// Cancel removes a pause that waits, whatever its document looks like, and returns ErrNotFound when there is none.
+// Cancel removes a pause that waits, whatever its document looks like, and returns ErrNotFound when there is none, also when another process
+// is the first to use it up: then the run goes on.
 func (s *Store) Cancel(ctx context.Context, key string) error {
 	if _, err := s.LoadPause(ctx, key); err != nil {
 		return err
 	}
-	return s.Discard(ctx, key)
+	path := s.pausePath(key)
+	err := s.locked(ctx, path, func() error {
+		if _, err := s.readLive(path); err != nil {
+			return err
+		}
+		return os.Remove(path)
+	})
+	if err != nil {
+		return err
+	}
+	return s.dropApprovals(key)
 }
 
 func (s *Store) pausePath(key string) string { return filepath.Join(s.dir, key+".json") }

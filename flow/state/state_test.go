@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -594,5 +595,32 @@ func TestWrongApprovalIDsLockIDsForAWhile(t *testing.T) {
 	now = now.Add(guessWindow + time.Minute)
 	if key, err := store.ApprovalKey(p.ApprovalID); err != nil || key != p.Key {
 		t.Errorf("after a while: got %q, %v, want %q", key, err, p.Key)
+	}
+}
+
+// A yes and a no at the same time: one of them counts, and the other is told that it does not.
+func TestAPauseIsUsedUpOrGivenUp(t *testing.T) {
+	t.Parallel()
+	s := Open(t.TempDir())
+	for range 20 {
+		p, err := s.SavePause(t.Context(), Workflow, []byte("{}"), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		var won atomic.Int32
+		for _, answer := range []func(context.Context, string) error{s.Claim, s.Cancel, s.Claim, s.Cancel} {
+			wg.Go(func() {
+				switch err := answer(t.Context(), p.Key); {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, ErrNotFound):
+					t.Error(err)
+				}
+			})
+		}
+		if wg.Wait(); won.Load() != 1 {
+			t.Fatalf("%d answers counted, want 1", won.Load())
+		}
 	}
 }

@@ -62,8 +62,11 @@ func cancel(ctx context.Context, key string, opts Options) (Outcome, error) {
 	if errors.Is(err, state.ErrNotFound) {
 		return Outcome{}, ErrNothingToCancel
 	}
+	if err != nil {
+		return Outcome{}, err
+	}
 	opts.Journal.Append(state.Event{Event: "run.end", Status: string(Cancelled), Decision: "cancel", Target: key})
-	return Outcome{Status: Cancelled}, err
+	return Outcome{Status: Cancelled}, nil
 }
 
 // paused is a paused run as it was read. It is hostile until checked.
@@ -124,7 +127,11 @@ func (p *paused) accepts(a Answer) error {
 }
 
 func reject(ctx context.Context, p *paused, opts Options) (Outcome, error) {
-	if err := opts.Pauses.Discard(context.WithoutCancel(ctx), p.key); err != nil {
+	err := opts.Pauses.Cancel(context.WithoutCancel(ctx), p.key)
+	if errors.Is(err, state.ErrNotFound) {
+		return Outcome{}, ErrNotFound
+	}
+	if err != nil {
 		return Outcome{}, err
 	}
 	opts.Journal.Append(p.event(opts, "run.end", "no", Cancelled))
