@@ -180,6 +180,18 @@ func TestOnlyNamedCommands(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	// What would run a program or lead a secret astray in another way needs exec, too.
+	setter := filepath.Join(dir, "setter.lobster")
+	if err := os.WriteFile(setter, []byte("steps:\n  - id: a\n    pipeline: head\n    env: {GOG_BIN: ./evil}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := few.File(t.Context(), setter, value.Undefined); err == nil || !strings.Contains(err.Error(), "sets environment variables") {
+		t.Errorf("a file that sets variables: %v", err)
+	}
+	_, err = open("mcp.call").Pipeline(t.Context(), "mcp.call --server 'touch evil' --tool x")
+	if _, ok := errors.AsType[interp.NotAllowedError](err); !ok {
+		t.Errorf("a server that is shell text: got %v, want a NotAllowedError", err)
+	}
 	if _, err := few.Pipeline(t.Context(), "nothing"); !strings.Contains(fmt.Sprint(err), "Unknown command: nothing") {
 		t.Errorf("an unknown command: %v", err)
 	}

@@ -10,6 +10,8 @@ package host
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -22,7 +24,7 @@ import (
 func Handlers(stdin *os.File, stdout io.Writer, vars map[string]string) interp.Handlers {
 	h := interp.Handlers{
 		Exec:     Exec,
-		ReadFile: os.ReadFile,
+		ReadFile: readFile,
 		Getwd:    os.Getwd,
 		Chdir:    os.Chdir,
 		HTTP:     send,
@@ -35,6 +37,21 @@ func Handlers(stdin *os.File, stdout io.Writer, vars map[string]string) interp.H
 		h.Ask = (&terminal{in: stdin, out: stdout, limit: readLimit(vars)}).ask
 	}
 	return h
+}
+
+// fileLimit caps a file that a command names, in bytes.
+const fileLimit = 64 << 20
+
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	if err == nil && len(text) > fileLimit {
+		err = fmt.Errorf("%s is larger than %d bytes", name, fileLimit)
+	}
+	return text, errors.Join(err, f.Close())
 }
 
 // requestLimit is how long a server may take for its whole answer; models are slow.

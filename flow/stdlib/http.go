@@ -67,9 +67,13 @@ func readReply(res *http.Response, limit int64) (reply, error) {
 		return reply{}, fmt.Errorf("read the answer of %s: %w", res.Request.URL.Host, err)
 	}
 	if int64(len(body)) > limit {
-		return reply{}, fmt.Errorf("HTTP response body exceeded %d bytes", limit)
+		return reply{}, responseTooLarge(limit)
 	}
 	return reply{status: res.StatusCode, text: reason(res), body: value.Clean(string(body))}, nil
+}
+
+func responseTooLarge(limit int64) error {
+	return fmt.Errorf("HTTP response body exceeded %d bytes", limit)
 }
 
 // reason is what the server says about its status, such as "Not Found".

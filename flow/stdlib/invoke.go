@@ -53,6 +53,9 @@ func runInvoke(ctx context.Context, call *interp.Call) (interp.Output, error) {
 	var all []value.Value
 	for _, item := range items {
 		out, err := t.send(ctx, call.Env, value.FromObject(args.With(key, item)))
+		if err == nil {
+			err = call.Budget.Take(value.List(out...).Size())
+		}
 		if err != nil {
 			return interp.Output{}, err
 		}

@@ -54,20 +54,40 @@ func mcpList(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		return interp.Output{}, err
 	}
 	var tools []value.Value
-	err := withMCP(ctx, call, func(s *mcp.ClientSession) error {
-		for tool, err := range s.Tools(ctx, nil) {
-			if err != nil {
-				return err
-			}
-			v, err := throughJSON(tool)
-			if err != nil {
-				return err
-			}
-			tools = append(tools, pickFields(v, []string{"name", "title", "description", "inputSchema", "outputSchema"}))
-		}
-		return nil
+	err := withMCP(ctx, call, func(s *mcp.ClientSession) (err error) {
+		tools, err = listTools(ctx, call, s)
+		return err
 	})
 	return interp.Emit(tools...), err
+}
+
+// maxToolPages bounds the list of a server that always has one page more.
+const maxToolPages = 1000
+
+func listTools(ctx context.Context, call *interp.Call, s *mcp.ClientSession) ([]value.Value, error) {
+	var tools []value.Value
+	var next mcp.ListToolsParams
+	for range maxToolPages {
+		page, err := s.ListTools(ctx, &next)
+		if err != nil {
+			return nil, err
+		}
+		for _, tool := range page.Tools {
+			v, err := throughJSON(tool)
+			if err != nil {
+				return nil, err
+			}
+			v = pickFields(v, []string{"name", "title", "description", "inputSchema", "outputSchema"})
+			if err := call.Budget.Take(v.Size()); err != nil {
+				return nil, err
+			}
+			tools = append(tools, v)
+		}
+		if next.Cursor = page.NextCursor; next.Cursor == "" {
+			return tools, nil
+		}
+	}
+	return nil, fmt.Errorf("the server's list of tools has more than %d pages", maxToolPages)
 }
 
 // throughJSON turns a Go value into the Value of its JSON.
@@ -101,6 +121,9 @@ func mcpCall(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		for _, a := range calls {
 			call.MarkDispatched()
 			results, err := callTool(ctx, s, tool, a)
+			if err == nil {
+				err = call.Budget.Take(value.List(results...).Size())
+			}
 			if err != nil {
 				return err
 			}

@@ -24,6 +24,9 @@ const (
 // mcpTransport returns a connection to a server and a function that ends it. That function tells why the server ended early, if it did.
 func mcpTransport(ctx context.Context, call *interp.Call, server, url string) (mcp.Transport, func() error, error) {
 	if server != "" {
+		if err := call.Commands.MayRunShell(); err != nil {
+			return nil, nil, err
+		}
 		t, closing := startMCP(ctx, call.Env, server)
 		return t, closing, nil
 	}
@@ -33,14 +36,19 @@ func mcpTransport(ctx context.Context, call *interp.Call, server, url string) (m
 	if call.HTTP == nil {
 		return nil, nil, fmt.Errorf("%s: %w", call.Name, interp.ErrNoHandler)
 	}
-	client := &http.Client{Transport: bearer{token: trimmedFlag(call, "token"), send: call.HTTP}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	limit, err := call.LimitVar(responseLimitVar, responseLimit)
+	if err != nil {
+		return nil, nil, err
+	}
+	client := &http.Client{Transport: bearer{token: trimmedFlag(call, "token"), limit: limit, send: call.HTTP}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t := &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: client, DisableStandaloneSSE: true, MaxEventSize: mcpLine}
 	return t, func() error { return nil }, nil
 }
 
-// bearer adds a token to each request.
+// bearer adds a token to each request and ends answers that are too large.
 type bearer struct {
 	token string
+	limit int64
 	send  func(*http.Request) (*http.Response, error)
 }
 
@@ -50,7 +58,25 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", "Bearer "+b.token)
 	}
-	return b.send(r)
+	res, err := b.send(r)
+	if err == nil {
+		res.Body = &cappedBody{ReadCloser: res.Body, left: b.limit, limit: b.limit}
+	}
+	return res, err
+}
+
+// cappedBody fails once more than limit bytes were read.
+type cappedBody struct {
+	io.ReadCloser
+	left, limit int64
+}
+
+func (c *cappedBody) Read(b []byte) (int, error) {
+	n, err := c.ReadCloser.Read(b)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, responseTooLarge(c.limit)
+	}
+	return n, err
 }
 
 // startMCP runs a server as a child that speaks on stdin and stdout. Its goroutine ends with the child, for which closing waits.

@@ -106,6 +106,9 @@ type runner struct {
 }
 
 func newRunner(f *File, opts Options, args value.Value, id string) (*runner, error) {
+	if err := opts.Env.Commands.MayRunShell(); err != nil && f.setsVars() {
+		return nil, fmt.Errorf("%s sets environment variables, which can decide what programs run and where secrets go: %w", f.Path, err)
+	}
 	abs, err := filepath.Abs(f.Path)
 	if err != nil {
 		return nil, err

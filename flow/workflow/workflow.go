@@ -18,6 +18,7 @@ package workflow
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"lobstah/flow/value"
@@ -38,6 +39,18 @@ type File struct {
 	Steps       []*Step
 
 	root *node
+}
+
+// setsVars reports whether the file sets environment variables, for itself or for a step.
+func (f *File) setsVars() bool {
+	return len(f.Env) > 0 || slices.ContainsFunc(f.Steps, func(s *Step) bool {
+		for part := range s.parts() {
+			if len(part.Env) > 0 {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // Arg is a declared argument.
