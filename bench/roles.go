@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -134,7 +135,10 @@ func gridRouter(ctx context.Context, upstream string, receipts bool) (http.Handl
 			return nil, nil, err
 		}
 		config.Ledger = asker{kept}
-		closeLedger = func() error { return errors.Join(kept.Close(), os.RemoveAll(folder)) }
+		if config.Asked, err = router.OpenAsked(filepath.Join(folder, "awaited"), slog.Default()); err != nil {
+			return nil, nil, errors.Join(err, kept.Close())
+		}
+		closeLedger = func() error { return errors.Join(config.Asked.Close(), kept.Close(), os.RemoveAll(folder)) }
 	}
 	rt, err := router.New(config)
 	if err != nil {

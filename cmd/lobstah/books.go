@@ -105,6 +105,10 @@ func (b workerBook) Since(ctx context.Context, requester key.ID, after int64, li
 	for i, e := range entries {
 		list[i], after = e.Signed, e.Seq
 	}
+	if len(list) == 0 && err == nil {
+		last, err := b.LastServed(ctx, requester)
+		return nil, min(after, last), err
+	}
 	return list, after, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -51,6 +52,7 @@ type process struct {
 	level    *slog.LevelVar // of log
 	lock     *home.Lock
 	book     *sqlite.Ledger
+	awaited  *router.Asked // nil without a router
 	peers    *discover.File
 	allowed  *allow.List
 	control  *control.Listener
@@ -211,9 +213,12 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	if err != nil {
 		return "", err
 	}
+	if p.awaited, err = router.OpenAsked(filepath.Join(p.home.Dir, "awaited"), p.log); err != nil {
+		return "", err
+	}
 	ours := p.keepJobs(jobs.Ours, grid.BestEffort, "jobs")
 	r, err := router.New(router.Config{
-		Identity: p.id.Pair, Peers: source, RoundTripper: p.overMesh(transport.RoundTripper), Ledger: routerBook{p.book},
+		Identity: p.id.Pair, Peers: source, RoundTripper: p.overMesh(transport.RoundTripper), Ledger: routerBook{p.book}, Asked: p.awaited,
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
 		Timeouts: router.Timeouts{FirstByte: s.Timeout.FirstByte, Idle: s.Timeout.Idle, Answer: s.Timeout.Answer, Total: s.Timeout.Total},
 		Extra:    withJobs(ours, batches.pages()),
@@ -357,6 +362,9 @@ func (p *process) close() error {
 	p.tasks.Wait()
 	if p.control != nil {
 		errs = append(errs, ignoreClosed(p.control.Close()))
+	}
+	if p.awaited != nil {
+		errs = append(errs, p.awaited.Close())
 	}
 	if p.book != nil {
 		errs = append(errs, p.book.Close())

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"sync/atomic"
 	"time"
 
 	"lobstah/grid"
@@ -58,10 +59,12 @@ type attempt struct {
 	cancel  context.CancelCauseFunc
 	dog     *watchdog
 	meter   *openai.Meter
-	proof   string // the signature that was sent
-	sent    bool   // the peer may have begun to work
-	settled bool   // its receipt came
-	since   int64  // the receipt will lie behind this at the peer
+	proof   string      // the signature that was sent
+	went    atomic.Bool // a connection took the request
+	sent    bool        // the peer may have begun to work
+	settled bool        // its receipt came
+	behind  int64       // the receipt will lie behind this at the peer
+	slot    int32       // of [Asked], until it is settled or expected later
 
 	resigned bool // the request was signed again by the peer's clock
 	started  time.Time
@@ -69,7 +72,7 @@ type attempt struct {
 }
 
 func newAttempt(x *exchange, c choice) *attempt {
-	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.dialect), started: time.Now(), since: c.receiptsSince.Load()}
+	a := &attempt{exchange: x, choice: c, meter: openai.NewMeter(x.dialect), started: time.Now(), behind: c.receiptsSince.Load()}
 	a.ctx, a.cancel = context.WithCancelCause(x.ctx)
 	limit := x.rt.Timeouts.FirstByte
 	if !x.streams {
@@ -77,6 +80,7 @@ func newAttempt(x *exchange, c choice) *attempt {
 	}
 	a.dog = newWatchdog(limit, a.cancel)
 	c.running.Add(1)
+	c.moved.Store(true)
 	x.client.asking(c.peer)
 	return a
 }
@@ -87,9 +91,18 @@ func (a *attempt) end() {
 	a.dog.stop()
 	a.cancel(nil)
 	a.running.Add(-1)
-	if a.sent && !a.settled && a.rt.Ledger != nil && a.proof != "" && a.dialect != openai.CountTokens {
-		a.rt.expectLater(a.peer, a.proof, a.expectation(""), a.since)
+	switch {
+	case a.settled:
+	case a.sent && a.receipted():
+		a.rt.expectLater(a.peer, a.expected(""))
+	default:
+		a.rt.Asked.clear(a.slot)
 	}
+}
+
+// receipted reports whether a receipt can be told to be this request's.
+func (a *attempt) receipted() bool {
+	return a.rt.Ledger != nil && a.proof != "" && a.dialect != openai.CountTokens
 }
 
 // send forwards the request and passes the answer on.
@@ -98,8 +111,8 @@ func (a *attempt) send() outcome {
 		return outcome{kind: failed, err: a.badURL}
 	}
 	r := a.outgoing()
-	a.sent = true // even without an answer it may have been heard
 	response, err := a.way.RoundTrip(r)
+	a.sent = err == nil || a.went.Load() // even without an answer it may have been heard
 	if err != nil {
 		return a.lost(err)
 	}
@@ -137,16 +150,23 @@ func (a *attempt) outgoing() *http.Request {
 		}
 	}
 	a.proof = a.rt.sign(h, a.peer, http.MethodPost, a.path, a.bodyHash)
+	if f := a.facts.Load(); f != nil && f.Signs && a.receipted() {
+		a.slot = a.rt.Asked.note(a.slot, a.expected("")) // before it is sent
+	}
 	r := &http.Request{
 		Method: http.MethodPost, URL: a.url(a.path, a.in.URL.RawQuery), Header: h,
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
 	}
-	ctx := a.ctx
-	if a.streams {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: a.informed})
+	// HTTP/1 tells that it has a connection, HTTP/2 that it wrote the head.
+	trace := &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { a.went.Store(true) },
+		WroteHeaders: func() { a.went.Store(true) },
 	}
-	return r.WithContext(ctx)
+	if a.streams {
+		trace.Got1xxResponse = a.informed
+	}
+	return r.WithContext(httptrace.WithClientTrace(a.ctx, trace))
 }
 
 var forwarded = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "Openai-Beta", "Traceparent", "Tracestate", grid.TierHeader}
@@ -189,15 +209,15 @@ func (a *attempt) lost(err error) outcome {
 
 var errClientLeft = errors.New("the client left")
 
-// expectation is what the attempt's receipt has to say.
-func (a *attempt) expectation(responseHash string) receipt.Expectation {
-	return receipt.Expectation{
+// expected is the attempt's receipt, as it has to be.
+func (a *attempt) expected(responseHash string) expected {
+	return expected{proof: a.proof, at: a.started, behind: a.behind, slot: a.slot, expect: receipt.Expectation{
 		Requester:    a.rt.Identity.ID(),
 		Worker:       a.ID,
 		Model:        a.request.Model,
 		RequestHash:  hex.EncodeToString(a.bodyHash[:]),
 		ResponseHash: responseHash,
-	}
+	}}
 }
 
 // paced notes how fast the peer was.

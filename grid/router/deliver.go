@@ -38,10 +38,10 @@ func (f *follower) settle(ctx context.Context, p *peer, record *grid.Job) error 
 	if rt.Ledger == nil {
 		return nil
 	}
-	x := settlement{peer: p, expect: receipt.Expectation{
+	x := settlement{peer: p, expected: expected{expect: receipt.Expectation{
 		Requester: rt.Identity.ID(), Worker: p.ID, Model: f.order.Model,
 		RequestHash: hex.EncodeToString(f.hash[:]), ResponseHash: receipt.HashBody(record.Result), Pulled: true,
-	}}
+	}}}
 	if len(f.place.Proofs) > 0 {
 		x.proof = f.place.Proofs[len(f.place.Proofs)-1]
 	}

@@ -31,6 +31,7 @@ type peer struct {
 	polled  chan struct{} // closed when the first poll ended
 
 	receiptsSince atomic.Int64 // the cursor of GET /receipts; back when an older one is wanted again
+	moved         atomic.Bool  // it may have made receipts since the cursor was set
 }
 
 // facts is what a poll told.
@@ -140,6 +141,7 @@ func same(a, b []grid.Peer) bool {
 
 func (r *roster) newPeer(entry grid.Peer) *peer {
 	p := &peer{Peer: entry, kick: make(chan struct{}, 1), polled: make(chan struct{})}
+	p.moved.Store(true)
 	p.base, p.badURL = url.Parse(entry.URL)
 	if p.badURL == nil {
 		p.way = r.way(entry)

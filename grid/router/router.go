@@ -8,7 +8,7 @@
 // (pick.go, tier.go, affinity.go, score.go), forward (attempt.go, judge.go), pass the
 // answer on (whole.go, stream.go, client.go) or say why there is none
 // (verdict.go), settle (settle.go). In the background go the polls of each
-// peer's capacity (poll.go, pending.go) and what they learn (roster.go,
+// peer's capacity (poll.go), of receipts that are late (pending.go, asked.go) and what they learn (roster.go,
 // health.go, clock.go). Jobs, which are answered later, are accepted in order.go
 // and seen through at a peer in follow.go (submit.go, deliver.go, withdraw.go);
 // grid/jobs keeps them.
@@ -119,6 +119,7 @@ type Config struct {
 	Peers        Peers
 	RoundTripper func(grid.Peer) http.RoundTripper // called once for each peer
 	Ledger       Ledger                            // nil: no receipts are kept
+	Asked        *Asked                            // nil: receipts that come after a kill -9 are missed
 	Extra        map[string]http.Handler           // more pages, by pattern, behind the router's guard
 	Unsigned     bool                              // requests are not signed (the channel proves us)
 	Scorer       Scorer                            // nil: [LeastWait]
@@ -206,6 +207,7 @@ func New(config Config) (*Router, error) {
 	rt.roster = newRoster(rt.RoundTripper)
 	rt.affinity = newAffinity()
 	rt.settler = newSettler(rt)
+	rt.pending.asked = rt.Asked
 	rt.idle = make(chan struct{})
 	rt.places = make(chan struct{}, rt.MaxPlaced)
 	rt.mux = rt.routes()
@@ -249,6 +251,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Run polls the peers and keeps receipts until ctx is done; then it keeps what
 // is still queued and returns. Call it once.
 func (rt *Router) Run(ctx context.Context) {
+	rt.resume(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { rt.settler.run(ctx) })
 	wg.Go(func() { rt.pollAll(ctx) })

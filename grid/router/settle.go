@@ -20,11 +20,9 @@ const (
 
 // settlement is a receipt to be checked and kept.
 type settlement struct {
+	expected
 	peer   *peer
 	text   string
-	expect receipt.Expectation
-	proof  string
-	since  int64           // it lies behind this at its worker
 	signed *receipt.Signed // opened already, when it was pulled
 }
 
@@ -54,7 +52,7 @@ func (a *attempt) settle(text, responseHash string) {
 		return // attempt.end looks for it later
 	}
 	a.settled = true
-	a.rt.settler.put(settlement{peer: a.peer, text: text, expect: a.expectation(responseHash), proof: a.proof, since: a.since})
+	a.rt.settler.put(settlement{peer: a.peer, text: text, expected: a.expected(responseHash)})
 }
 
 func (s *settler) put(x settlement) {
@@ -64,7 +62,7 @@ func (s *settler) put(x settlement) {
 	select {
 	case s.queue <- x:
 	case <-s.ended:
-		s.rt.Logger.Error("a receipt came after the router stopped and is not kept", peerAttr(x.peer))
+		s.rt.Logger.Error("a receipt came after the router stopped and is not kept now", peerAttr(x.peer))
 		s.done()
 	}
 }
@@ -144,13 +142,15 @@ func (s *settler) keep(ctx context.Context, x settlement) {
 	switch {
 	case err == nil:
 		counts.accepted.Add(1)
+		s.rt.Asked.clear(x.slot)
 	case errors.As(err, &refusal):
 		counts.rejected.Add(1)
+		s.rt.Asked.clear(x.slot)
 		log.LogAttrs(ctx, slog.LevelWarn, "rejected a receipt", peerAttr(x.peer), errAttr(refusal.error))
 	default:
 		// It is good but not kept: the peer's copy may be had later.
 		counts.unkept.Add(1)
-		s.rt.expectLater(x.peer, x.proof, x.expect, x.since)
+		s.rt.expectLater(x.peer, x.expected)
 		log.LogAttrs(ctx, slog.LevelWarn, "cannot keep a receipt; the peer is asked for it again later", peerAttr(x.peer), errAttr(err))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,20 +238,24 @@ func TestLedgerFaultIsNoRejectionAndTheReceiptIsPulledLater(t *testing.T) {
 	t.Parallel()
 	inWorld(t, 1, nil, func(t *testing.T, w *world) {
 		f := w.workers[0]
-		var signed *receipt.Signed
+		var signed atomic.Pointer[receipt.Signed]
 		f.change(func() {
 			f.capacity.Signs = true
 			f.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
-				signed = f.receiptFor(r, body, receipt.HashBody([]byte(wholeAnswer)))
-				rw.Header().Set(receipt.Header, signed.Text())
+				s := f.receiptFor(r, body, receipt.HashBody([]byte(wholeAnswer)))
+				signed.Store(s)
+				rw.Header().Set(receipt.Header, s.Text())
 				io.WriteString(rw, wholeAnswer)
 			}
 			f.receipts = func(rw http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Get("since") != "0" {
+				switch s := signed.Load(); {
+				case s == nil:
+					io.WriteString(rw, `{"receipts":[],"next":0}`)
+				case r.URL.Query().Get("since") != "0":
 					io.WriteString(rw, `{"receipts":[],"next":1}`)
-					return
+				default:
+					fmt.Fprintf(rw, `{"receipts":[%s],"next":1}`, s.Envelope())
 				}
-				fmt.Fprintf(rw, `{"receipts":[%s],"next":1}`, signed.Envelope())
 			}
 		})
 		w.repoll()
@@ -341,7 +346,7 @@ func TestPendingIsBounded(t *testing.T) {
 	t.Parallel()
 	var p pending
 	for i := range maxPending + 10 {
-		p.remember(fmt.Sprint(i), receipt.Expectation{Worker: key.ID{1}})
+		p.remember(expected{proof: fmt.Sprint(i), at: time.Now(), expect: receipt.Expectation{Worker: key.ID{1}}})
 	}
 	if len(p.entries) != maxPending || p.order.Len() != maxPending || p.workers[key.ID{1}] != maxPending {
 		t.Errorf("%d entries, %d in order, %d of the worker; want %d", len(p.entries), p.order.Len(), p.workers[key.ID{1}], maxPending)

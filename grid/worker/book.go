@@ -22,7 +22,8 @@ type Ledger interface {
 	// Available is what the original grants id: 10,000 + earned - spent.
 	Available(ctx context.Context, id key.ID) (int64, error)
 	// Since returns at most limit receipts for requester, oldest first, from
-	// behind the sequence number after, and the number to go on from.
+	// behind the sequence number after, and the number to go on from, which is
+	// never beyond the requester's last one.
 	Since(ctx context.Context, requester key.ID, after int64, limit int) (list []*receipt.Signed, next int64, err error)
 }
 

@@ -97,6 +97,13 @@ func (l *Ledger) Since(ctx context.Context, requester key.ID, afterSeq int64, li
 		` ORDER BY e.seq LIMIT ?`, requester.String(), ledger.Worker, afterSeq, ledger.Clamp(limit))
 }
 
+// LastServed is the Seq of the newest entry that Since would return, 0 for none.
+func (l *Ledger) LastServed(ctx context.Context, requester key.ID) (seq int64, err error) {
+	err = l.read.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM entry WHERE requester = (SELECT id FROM account WHERE name = ?) AND side = ?`,
+		requester.String(), ledger.Worker).Scan(&seq)
+	return seq, l.explain("read", err)
+}
+
 // List returns the entries that pass the filter.
 func (l *Ledger) List(ctx context.Context, f ledger.Filter) ([]ledger.Entry, error) {
 	where := []string{"e.seq > ?"}
