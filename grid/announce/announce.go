@@ -15,6 +15,7 @@
 package announce
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -98,11 +99,11 @@ func (o *Offer) Status(now time.Time) Status {
 	return OK
 }
 
-// A Signed is an offer with the signature of its worker and the exact bytes
+// A Signed is an offer with the signature of its worker and the exact text
 // that it covers. Get one from [Sign] or [Open].
 type Signed struct {
-	Offer
-	envelope []byte // canonical, unknown members included
+	Offer           // its texts are mostly parts of the envelope
+	envelope string // canonical, unknown members included
 }
 
 // The parts of an envelope's text.
@@ -114,15 +115,11 @@ const (
 )
 
 // statement is what is signed: the canonical text of the announcement value.
-func (s *Signed) statement() []byte { return s.envelope[len(head) : len(s.envelope)-tailBytes] }
+func (s *Signed) statement() string { return s.envelope[len(head) : len(s.envelope)-tailBytes] }
 
 // seal writes an envelope around a statement.
-func seal(statement string, signature [64]byte) []byte {
-	out := append(make([]byte, 0, len(head)+len(statement)+tailBytes), head...)
-	out = append(out, statement...)
-	out = append(out, between...)
-	out = hex.AppendEncode(out, signature[:])
-	return append(out, end...)
+func seal(statement string, signature [64]byte) string {
+	return head + statement + between + hex.EncodeToString(signature[:]) + end
 }
 
 // Sign makes the worker's announcement. It fails when o is not one that [Open]
@@ -132,15 +129,13 @@ func Sign(pair key.Pair, o Offer) (*Signed, error) {
 		return nil, fmt.Errorf("sign an announcement: it names %s, the key is %s", o.ID, pair.ID())
 	}
 	// Reading it back gives the offer as others will see it (milliseconds).
-	body, err := canonical.Read(canonical.Append(nil, o.tree()))
-	if err != nil {
-		return nil, fmt.Errorf("sign an announcement: %w", err)
-	}
 	s := &Signed{}
-	if s.Offer, err = parseFields(body); err != nil {
+	var fault error
+	statement, err := canonical.Read(canonical.Append(nil, o.tree()), func(r *canonical.Reader) { s.Offer, fault = parseFields(r) })
+	if err = cmp.Or(err, fault); err != nil {
 		return nil, fmt.Errorf("sign an announcement: %w", err)
 	}
-	s.envelope = seal(body.String(), [64]byte(pair.Sign([]byte(body.String()))))
+	s.envelope = seal(statement, [64]byte(pair.Sign([]byte(statement))))
 	if n := len(s.envelope); n > MaxBytes {
 		return nil, fmt.Errorf("sign an announcement: the envelope takes %d bytes, %d at most are allowed; announce fewer models or facts", n, MaxBytes)
 	}
@@ -163,25 +158,12 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 	if len(envelope) > MaxBytes {
 		return nil, fmt.Errorf("%w: larger than %d bytes", ErrJSON, MaxBytes)
 	}
-	value, err := canonical.Read(envelope)
+	var c claim
+	text, err := canonical.Read(envelope, func(r *canonical.Reader) { c = readClaim(r) })
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJSON, err)
 	}
-	body, signature, err := parts(value)
-	if err != nil {
-		return nil, err
-	}
-	s := &Signed{envelope: seal(body.String(), signature)}
-	if len(s.envelope) > MaxBytes { // numbers such as 1e20 grow
-		return nil, fmt.Errorf("%w: its canonical form is larger than %d bytes", ErrJSON, MaxBytes)
-	}
-	if s.Offer, err = parseFields(body); errors.Is(err, ErrSignature) {
-		return nil, err
-	}
-	// What else is wrong with it is only told to those who signed it.
-	if !s.ID.Verify(s.statement(), signature[:]) {
-		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, s.ID)
-	}
+	s, err := c.prove(text, envelope)
 	if err != nil {
 		return nil, err
 	}
@@ -195,30 +177,79 @@ func Open(envelope []byte, now time.Time) (*Signed, error) {
 }
 
 // Envelope returns the canonical JSON {"announcement":{…},"signature":"…"}. It
-// is the same for every form in which the envelope may have come. The caller
-// must not change it.
-func (s *Signed) Envelope() []byte { return s.envelope }
+// is the same for every form in which the envelope may have come.
+func (s *Signed) Envelope() []byte { return []byte(s.envelope) }
 
-// parts splits an envelope into the announcement value and the signature.
-func parts(envelope canonical.Value) (body canonical.Value, signature [64]byte, err error) {
-	var digits canonical.Value
-	for name, value := range envelope.Members() {
-		switch name {
-		case "announcement":
-			body = value
-		case "signature":
-			digits = value
-		}
-	}
-	if !body.IsObject() {
-		return body, signature, fmt.Errorf("%w: there is no announcement object", ErrSignature)
-	}
-	signature, err = parseSignature(digits)
-	return body, signature, err
+// String returns the envelope without a copy.
+func (s *Signed) String() string { return s.envelope }
+
+// A claim is what an envelope says while nobody knows who says it.
+type claim struct {
+	statement string // empty if there is no announcement object
+	digits    string // of the signature
+	offer     Offer
+	fault     error // of the offer
 }
 
-func parseSignature(value canonical.Value) (signature [64]byte, err error) {
-	digits, _ := value.Text()
+func readClaim(r *canonical.Reader) (c claim) {
+	for name := range r.Members() {
+		switch {
+		case name == "announcement" && r.IsObject():
+			start := r.Offset()
+			c.offer, c.fault = parseFields(r)
+			c.statement = r.Since(start)
+		case name == "signature":
+			c.digits, _ = r.Text()
+		}
+	}
+	return c
+}
+
+// prove checks the signature of a claim. came is the envelope as it came, text
+// is the same in canonical form.
+func (c *claim) prove(text string, came []byte) (*Signed, error) {
+	if c.statement == "" {
+		return nil, fmt.Errorf("%w: there is no announcement object", ErrSignature)
+	}
+	signature, err := parseSignature(c.digits)
+	if err != nil {
+		return nil, err
+	}
+	s := &Signed{c.offer, c.sealed(text, signature)}
+	if len(s.envelope) > MaxBytes { // numbers such as 1e20 grow
+		return nil, fmt.Errorf("%w: its canonical form is larger than %d bytes", ErrJSON, MaxBytes)
+	}
+	if errors.Is(c.fault, ErrSignature) {
+		return nil, c.fault
+	}
+	// What else is wrong with it is only told to those who signed it.
+	if !s.ID.Verify(s.signedIn(came), signature[:]) {
+		return nil, fmt.Errorf("%w: not made by %s over this announcement", ErrSignature, s.ID)
+	}
+	return s, c.fault
+}
+
+// sealed is what [seal] would write. A text of that length, in which the
+// signature is written the same, is that already: nothing else fits in.
+func (c *claim) sealed(text string, signature [64]byte) string {
+	var digits [2 * len(signature)]byte
+	hex.Encode(digits[:], signature[:])
+	if len(text) == len(head)+len(c.statement)+tailBytes && c.digits == string(digits[:]) {
+		return text
+	}
+	return seal(c.statement, signature)
+}
+
+// signedIn is the statement as bytes. What came in the form that is kept is
+// checked where it is, without a copy.
+func (s *Signed) signedIn(came []byte) []byte {
+	if string(came) == s.envelope {
+		return came[len(head) : len(came)-tailBytes]
+	}
+	return []byte(s.statement())
+}
+
+func parseSignature(digits string) (signature [64]byte, err error) {
 	if len(digits) != 2*len(signature) {
 		return signature, fmt.Errorf("%w: it is not 128 hex digits", ErrSignature)
 	}
@@ -229,8 +260,7 @@ func parseSignature(value canonical.Value) (signature [64]byte, err error) {
 }
 
 // parseID reads who is said to have signed. Without a key no signature can hold.
-func parseID(value canonical.Value) (key.ID, error) {
-	text, _ := value.Text()
+func parseID(text string) (key.ID, error) {
 	id, err := key.ParseID(text)
 	if err != nil {
 		return id, fmt.Errorf("%w: pubkey: %w", ErrSignature, err)

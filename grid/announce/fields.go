@@ -110,8 +110,9 @@ func (b *builder) count(name string, value int) {
 // parseFields reads the members that we know from an announcement and
 // refuses what no honest worker writes; the original checks nothing after the
 // signature. The error wraps [ErrSignature] if it names no key, or [ErrMalformed].
-func parseFields(body canonical.Value) (Offer, error) {
-	if !body.IsObject() {
+func parseFields(r *canonical.Reader) (Offer, error) {
+	if !r.IsObject() {
+		r.Skip()
 		return Offer{}, fmt.Errorf("%w: the announcement is no object", ErrMalformed)
 	}
 	const (
@@ -121,37 +122,37 @@ func parseFields(body canonical.Value) (Offer, error) {
 	var f fields
 	var version, ttl, at int64 = missing, missing, missing
 	var o Offer
-	var pubkey canonical.Value
-	for name, v := range body.Members() {
+	var pubkey string
+	for name := range r.Members() {
 		switch name {
 		case "announcedAt":
-			at = f.integer(name, v, farthest)
+			at = f.integer(name, r, farthest)
 		case "concurrency":
-			o.Concurrency = int(f.integer(name, v, maxCount))
+			o.Concurrency = int(f.integer(name, r, maxCount))
 		case "label":
-			o.Label = f.text(name, v, maxLabel)
+			o.Label = f.text(name, r, maxLabel)
 		case "modelFacts":
-			o.ModelFacts = f.facts(name, v)
+			o.ModelFacts = f.facts(name, r)
 		case "models":
-			o.Models = f.texts(name, v, MaxModels, maxModelName)
+			o.Models = f.texts(name, r, MaxModels, maxModelName)
 		case "price":
-			o.Price = f.price(name, v)
+			o.Price = f.price(name, r)
 		case "pubkey":
-			pubkey = v
+			pubkey, _ = r.Text()
 		case "queueDepth":
-			o.QueueDepth = int(f.integer(name, v, maxCount))
+			o.QueueDepth = int(f.integer(name, r, maxCount))
 		case "reachableThrough":
-			o.Through = f.urls(name, v)
+			o.Through = f.urls(name, r)
 		case "running":
-			o.Running = int(f.integer(name, v, maxCount))
+			o.Running = int(f.integer(name, r, maxCount))
 		case "tier":
-			o.Tier = f.tier(name, v)
+			o.Tier = f.tier(name, r)
 		case "ttlSeconds":
-			ttl = f.integer(name, v, maxTTLSeconds)
+			ttl = f.integer(name, r, maxTTLSeconds)
 		case "url":
-			o.URL = f.url(name, v)
+			o.URL = f.url(name, r)
 		case "version":
-			version = f.integer(name, v, 1<<31)
+			version = f.integer(name, r, 1<<31)
 		}
 	}
 	var err error
@@ -179,8 +180,8 @@ func (f *fields) fail(name, format string, args ...any) {
 }
 
 // text reads a string of at most limit bytes.
-func (f *fields) text(name string, v canonical.Value, limit int) string {
-	s, ok := v.Text()
+func (f *fields) text(name string, r *canonical.Reader, limit int) string {
+	s, ok := r.Text()
 	switch {
 	case !ok:
 		f.fail(name, "want a string")
@@ -208,21 +209,24 @@ func misleading(r rune) bool {
 }
 
 // texts reads a list of strings that are not empty.
-func (f *fields) texts(name string, v canonical.Value, count, limit int) []string {
-	n := v.Len()
-	if !v.IsArray() || n > count {
-		f.fail(name, "want a list of at most %d strings", count)
-		return nil
+func (f *fields) texts(name string, r *canonical.Reader, count, limit int) []string {
+	var room [8]string // most lists are short
+	list := room[:0]
+	if !r.IsArray() {
+		f.fail(name, "want a list of strings")
 	}
-	list := make([]string, 0, n)
-	for e := range v.Elements() {
-		s := f.text(name, e, limit)
-		if s == "" {
+	for i := range r.Elements() {
+		s := f.text(name, r, limit)
+		switch {
+		case i >= count:
+			f.fail(name, "want %d at most", count)
+		case s == "":
 			f.fail(name, "want strings that are not empty")
+		default:
+			list = append(list, s)
 		}
-		list = append(list, s)
 	}
-	return list
+	return append(make([]string, 0, len(list)), list...) // of just their size
 }
 
 // orNone takes an empty list for a missing one.
@@ -234,8 +238,8 @@ func orNone[T any](list []T) []T {
 }
 
 // integer reads a whole number from 0 to limit.
-func (f *fields) integer(name string, v canonical.Value, limit int64) int64 {
-	n, ok := v.Number()
+func (f *fields) integer(name string, r *canonical.Reader, limit int64) int64 {
+	n, ok := r.Number()
 	if !ok || n != math.Trunc(n) || n < 0 || n > float64(limit) {
 		f.fail(name, "want a whole number from 0 to %d", limit)
 		return 0
@@ -243,16 +247,16 @@ func (f *fields) integer(name string, v canonical.Value, limit int64) int64 {
 	return int64(n)
 }
 
-func (f *fields) tier(name string, v canonical.Value) grid.Tier {
-	tier := grid.Tier(f.text(name, v, 32))
+func (f *fields) tier(name string, r *canonical.Reader) grid.Tier {
+	tier := grid.Tier(f.text(name, r, 32))
 	if _, err := grid.ParseTier(string(tier)); err != nil {
 		f.fail(name, "%v", err)
 	}
 	return tier
 }
 
-func (f *fields) url(name string, v canonical.Value) string {
-	text := f.text(name, v, maxURL)
+func (f *fields) url(name string, r *canonical.Reader) string {
+	text := f.text(name, r, maxURL)
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
@@ -283,8 +287,8 @@ func Disguised(host string) bool {
 }
 
 // urls reads a list of URLs of any scheme.
-func (f *fields) urls(name string, v canonical.Value) []string {
-	list := f.texts(name, v, maxThrough, maxURL)
+func (f *fields) urls(name string, r *canonical.Reader) []string {
+	list := f.texts(name, r, maxThrough, maxURL)
 	for _, way := range list {
 		if u, err := url.Parse(way); err != nil || u.Scheme == "" || u.Host == "" {
 			f.fail(name, "%.80q is not a URL", way)
@@ -293,46 +297,49 @@ func (f *fields) urls(name string, v canonical.Value) []string {
 	return orNone(list)
 }
 
-func (f *fields) facts(name string, v canonical.Value) []grid.Model {
-	n := v.Len()
-	if !v.IsArray() || n > MaxModels {
-		f.fail(name, "want a list of at most %d objects", MaxModels)
-		return nil
+func (f *fields) facts(name string, r *canonical.Reader) []grid.Model {
+	var room [4]grid.Model
+	list := room[:0]
+	if !r.IsArray() {
+		f.fail(name, "want a list of objects")
 	}
-	list := make([]grid.Model, 0, n)
-	for e := range v.Elements() {
+	for i := range r.Elements() {
+		if i >= MaxModels {
+			f.fail(name, "want %d at most", MaxModels)
+			continue
+		}
 		var inner fields
-		list = append(list, inner.model(e))
+		list = append(list, inner.model(r))
 		if inner.err != nil && f.err == nil {
 			f.err = fmt.Errorf("%s: %w", name, inner.err)
 		}
 	}
-	return orNone(list)
+	return orNone(append(make([]grid.Model, 0, len(list)), list...))
 }
 
-func (f *fields) model(body canonical.Value) (m grid.Model) {
-	if !body.IsObject() {
+func (f *fields) model(r *canonical.Reader) (m grid.Model) {
+	if !r.IsObject() {
 		f.fail("fact", "want an object")
 	}
 	named := false
-	for name, v := range body.Members() {
+	for name := range r.Members() {
 		switch name {
 		case "capabilities":
-			m.Capabilities = f.words(name, v)
+			m.Capabilities = f.words(name, r)
 		case "context_length":
-			m.ContextLength = int(f.integer(name, v, maxContext))
+			m.ContextLength = int(f.integer(name, r, maxContext))
 		case "digest":
-			m.Digest = f.text(name, v, 128)
+			m.Digest = f.text(name, r, 128)
 		case "family":
-			m.Family = f.text(name, v, 64)
+			m.Family = f.text(name, r, 64)
 		case "id":
-			m.ID, named = f.text(name, v, maxModelName), true
+			m.ID, named = f.text(name, r, maxModelName), true
 		case "max_context_length":
-			m.MaxContext = int(f.integer(name, v, maxContext))
+			m.MaxContext = int(f.integer(name, r, maxContext))
 		case "parameters":
-			m.Parameters = f.text(name, v, 32)
+			m.Parameters = f.text(name, r, 32)
 		case "quantization":
-			m.Quantization = f.text(name, v, 32)
+			m.Quantization = f.text(name, r, 32)
 		}
 	}
 	if !named {
@@ -342,8 +349,8 @@ func (f *fields) model(body canonical.Value) (m grid.Model) {
 }
 
 // words reads capabilities.
-func (f *fields) words(name string, v canonical.Value) []string {
-	list := f.texts(name, v, maxCapabilities, 32)
+func (f *fields) words(name string, r *canonical.Reader) []string {
+	list := f.texts(name, r, maxCapabilities, 32)
 	if slices.ContainsFunc(list, func(c string) bool { return strings.ContainsAny(c, ", ") }) {
 		f.fail(name, "want single words")
 	}
@@ -359,23 +366,22 @@ func (f *fields) ofModels(o *Offer) {
 	}
 }
 
-func (f *fields) price(name string, v canonical.Value) *Price {
-	if !v.IsObject() {
+func (f *fields) price(name string, r *canonical.Reader) *Price {
+	if !r.IsObject() {
 		f.fail(name, "want an object")
-		return nil
 	}
 	const missing = -1
 	p := &Price{Input: missing, Output: missing}
 	var inner fields
 	named := false
-	for name, v := range v.Members() {
+	for name := range r.Members() {
 		switch name {
 		case "input":
-			p.Input = inner.amount(name, v)
+			p.Input = inner.amount(name, r)
 		case "output":
-			p.Output = inner.amount(name, v)
+			p.Output = inner.amount(name, r)
 		case "unit":
-			p.Unit, named = inner.text(name, v, 16), true
+			p.Unit, named = inner.text(name, r, 16), true
 		}
 	}
 	if p.Input == missing || p.Output == missing || !named {
@@ -388,8 +394,8 @@ func (f *fields) price(name string, v canonical.Value) *Price {
 }
 
 // amount reads what something costs.
-func (f *fields) amount(name string, v canonical.Value) float64 {
-	n, ok := v.Number()
+func (f *fields) amount(name string, r *canonical.Reader) float64 {
+	n, ok := r.Number()
 	if !ok || n < 0 || n > maxPrice {
 		f.fail(name, "want a number from 0 to %g", maxPrice)
 		return 0

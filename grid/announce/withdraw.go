@@ -46,26 +46,29 @@ func OpenWithdrawal(body []byte, now time.Time) (Withdrawal, error) {
 	if len(body) > maxWithdrawal {
 		return Withdrawal{}, fmt.Errorf("%w: larger than %d bytes", ErrJSON, maxWithdrawal)
 	}
-	statement, err := canonical.Read(body)
+	var isObject, timed bool
+	var pubkey, signature string
+	var ms float64
+	_, err := canonical.Read(body, func(r *canonical.Reader) {
+		isObject = r.IsObject()
+		for name := range r.Members() {
+			switch name {
+			case "pubkey":
+				pubkey, _ = r.Text()
+			case "signature":
+				signature, _ = r.Text()
+			case "timestamp":
+				ms, timed = r.Number()
+			}
+		}
+	})
 	if err != nil {
 		return Withdrawal{}, fmt.Errorf("%w: %w", ErrJSON, err)
 	}
-	if !statement.IsObject() {
+	if !isObject {
 		return Withdrawal{}, fmt.Errorf("%w: want an object with pubkey, timestamp and signature", ErrSignature)
 	}
-	var pubkey, signature, timestamp canonical.Value
-	for name, value := range statement.Members() {
-		switch name {
-		case "pubkey":
-			pubkey = value
-		case "signature":
-			signature = value
-		case "timestamp":
-			timestamp = value
-		}
-	}
-	ms, ok := timestamp.Number()
-	if !ok || ms != math.Trunc(ms) || math.Abs(float64(now.UnixMilli())-ms) > float64(Window/time.Millisecond) {
+	if !timed || ms != math.Trunc(ms) || math.Abs(float64(now.UnixMilli())-ms) > float64(Window/time.Millisecond) {
 		return Withdrawal{}, fmt.Errorf("%w: the timestamp is not within %s of now", ErrStale, Window)
 	}
 	w := Withdrawal{At: time.UnixMilli(int64(ms)).UTC()}

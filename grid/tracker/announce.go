@@ -119,7 +119,7 @@ func (t *Tracker) list(ctx context.Context, s *announce.Signed, from netip.Prefi
 	if wait := t.renewals.take(s.ID, 1, t.config.Now()); wait > 0 {
 		return 0, rejection{}, tooMany(wait, "of this key")
 	}
-	record := Record{s.ID, s.AnnouncedAt.UnixMilli(), s.Envelope()}
+	record := Record{s.ID, s.AnnouncedAt.UnixMilli(), s.String()}
 	if fault := full(t.index.admits(s.ID, from, len(record.Envelope))); fault != nil {
 		return 0, rejection{}, fault
 	}
@@ -132,7 +132,7 @@ func (t *Tracker) list(ctx context.Context, s *announce.Signed, from netip.Prefi
 	case err != nil:
 		t.config.Logger.Error("the store did not take an announcement", "key", s.ID, "error", err)
 		return 0, rejection{}, storeFault()
-	case !kept.Same(record):
+	case kept != record:
 		return 0, rejection{"rejected", "superseded", "a newer announcement or withdrawal of this key is known"}, nil
 	}
 	// Superseded here means that the same one was listed before.

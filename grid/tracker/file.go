@@ -2,7 +2,6 @@ package tracker
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,7 +112,7 @@ func (f *File) loadLine(n int, text []byte) error {
 	if line.ID.IsZero() {
 		return errors.New("it names no key")
 	}
-	r := Record{line.ID, line.At, bytes.Clone(line.Envelope)}
+	r := Record{line.ID, line.At, string(line.Envelope)}
 	if f.now().After(r.Until()) {
 		return nil // it stands against nothing any longer
 	}
@@ -146,7 +145,7 @@ func writeSnapshot(w io.Writer, list []Record) error {
 		return err
 	}
 	for _, r := range list {
-		if err := lines.Encode(snapshotLine{r.ID, r.At, r.Envelope}); err != nil {
+		if err := lines.Encode(snapshotLine{r.ID, r.At, json.RawMessage(r.Envelope)}); err != nil {
 			return err
 		}
 	}

@@ -121,7 +121,7 @@ func (ix *index) remembers(id key.ID) bool {
 
 // put lists an offer, unless the index knows something newer. It returns how
 // many are listed then.
-func (ix *index) put(s *announce.Signed, envelope []byte, from netip.Prefix, reached probe) (verdict, int) {
+func (ix *index) put(s *announce.Signed, envelope string, from netip.Prefix, reached probe) (verdict, int) {
 	ix.turn()
 	now := ix.now()
 	ix.mu.Lock()
@@ -393,7 +393,7 @@ func (ix *index) knows(r Record) bool {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	if e := ix.byID[r.ID]; e != nil {
-		return e.view.at > r.At || e.view.at == r.At && r.Envelope != nil
+		return e.view.at > r.At || e.view.at == r.At && !r.Withdrawn()
 	}
 	floor, ok := ix.floors[r.ID]
 	return ok && floor >= r.At

@@ -110,7 +110,7 @@ func checkIndex(t *testing.T, random *rand.Rand) {
 			want.expire(c.now())
 			if s.Status(c.now()) == announce.OK {
 				want.put(s)
-				ix.put(s, s.Envelope(), network(addr("192.0.2.1")), probe{})
+				ix.put(s, s.String(), network(addr("192.0.2.1")), probe{})
 			}
 		}
 		want.expire(c.now())
@@ -270,7 +270,7 @@ func FuzzQuery(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	ix.put(s, s.Envelope(), network(addr("192.0.2.1")), probe{})
+	ix.put(s, s.String(), network(addr("192.0.2.1")), probe{})
 	f.Fuzz(func(t *testing.T, text string) {
 		values, err := url.ParseQuery(text)
 		if err != nil {

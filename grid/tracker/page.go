@@ -108,7 +108,7 @@ func (t *Tracker) serveSearch(w http.ResponseWriter, r *http.Request) {
 	}
 	slot := slotOf(t.config.Now())
 	for i, v := range found.views {
-		answer.Peers[i] = searchPeer{v.envelope, percents(found.loads[i].read(slot, 0))}
+		answer.Peers[i] = searchPeer{json.RawMessage(v.envelope), percents(found.loads[i].read(slot, 0))}
 	}
 	if found.more {
 		answer.Next = cursor(found.next, t.epoch)

@@ -1,7 +1,6 @@
 package tracker
 
 import (
-	"bytes"
 	"context"
 	"iter"
 	"time"
@@ -15,27 +14,24 @@ import (
 type Record struct {
 	ID       key.ID
 	At       int64  // Unix milliseconds, by the key's own clock
-	Envelope []byte // the offer as [announce.Signed.Envelope] writes it; nil for none
+	Envelope string // the offer as [announce.Signed.Envelope] writes it; empty for none
 }
 
 // Supersedes reports whether r takes the place of old. Of two with the same
 // time a withdrawal counts, and otherwise the one that came first.
 func (r Record) Supersedes(old Record) bool {
-	return r.At > old.At || r.At == old.At && r.Envelope == nil && old.Envelope != nil
+	return r.At > old.At || r.At == old.At && r.Withdrawn() && !old.Withdrawn()
 }
 
-// Same reports whether both say the same.
-func (r Record) Same(other Record) bool {
-	return r.ID == other.ID && r.At == other.At && (r.Envelope == nil) == (other.Envelope == nil) && bytes.Equal(r.Envelope, other.Envelope)
-}
+// Withdrawn reports whether r is no offer.
+func (r Record) Withdrawn() bool { return r.Envelope == "" }
 
 // Until is when r may be forgotten: every offer that it stands against is stale
 // then.
 func (r Record) Until() time.Time { return time.UnixMilli(r.At).Add(announce.MaxTTL) }
 
 // A Store keeps the newest record of each key. Several trackers may share one.
-// The suite in trackertest says what an implementation has to do. Envelopes are
-// never changed by either side.
+// The suite in trackertest says what an implementation has to do.
 type Store interface {
 	// Put keeps r if it supersedes what is kept of its key, or nothing is. It
 	// returns what is kept afterwards.

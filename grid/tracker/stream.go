@@ -113,7 +113,7 @@ func (s *stream) run(ctx context.Context, last string) {
 		}
 		if !ready && more != nil {
 			ready = true
-			s.event("ready", []byte("{}"))
+			s.event("ready", "{}")
 		}
 		if len(s.out) > 0 && s.flush() != nil {
 			return
@@ -149,7 +149,7 @@ func (s *stream) resume(last string) bool {
 func (s *stream) all(ctx context.Context, again bool) error {
 	s.next = s.t.changes.position()
 	if again {
-		s.event("reset", []byte("{}"))
+		s.event("reset", "{}")
 	}
 	answer, err := s.t.find(ctx, s.q, false)
 	if err != nil {
@@ -180,11 +180,11 @@ func (s *stream) tell(step change) {
 }
 
 func (s *stream) gone(v *view, why string) {
-	s.event("gone", fmt.Appendf(nil, `{"pubkey":%q,"reason":%q}`, v.id.String(), why))
+	s.event("gone", fmt.Sprintf(`{"pubkey":%q,"reason":%q}`, v.id.String(), why))
 }
 
 // event adds one event; data has no line breaks.
-func (s *stream) event(name string, data []byte) {
+func (s *stream) event(name, data string) {
 	s.out = fmt.Appendf(s.out, "id: %s\nevent: %s\ndata: ", cursor(s.next, s.t.epoch), name)
 	s.out = append(append(s.out, data...), "\n\n"...)
 }

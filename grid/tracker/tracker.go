@@ -207,14 +207,14 @@ func (t *Tracker) take(r Record) {
 	if t.index.knows(r) {
 		return
 	}
-	if r.Envelope == nil {
+	if r.Withdrawn() {
 		if t.index.remembers(r.ID) {
 			t.index.withdraw(r.ID, r.At)
 		}
 		return
 	}
 	now := t.config.Now()
-	s, err := announce.Open(r.Envelope, now)
+	s, err := announce.Open([]byte(r.Envelope), now)
 	switch {
 	case errors.Is(err, announce.ErrStale):
 		t.index.withdraw(r.ID, r.At) // nothing older counts either

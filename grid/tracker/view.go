@@ -16,7 +16,7 @@ type view struct {
 	id       key.ID
 	at       int64  // announced, Unix milliseconds
 	until    int64  // the last millisecond at which it counts
-	envelope []byte // shared with the store
+	envelope string // shared with the store
 	offered  []offered
 	folded   string // label, host and tier in lower case, one a line, for searching
 	load     uint8  // 1 + percent of its places in use, at most 255
@@ -60,7 +60,7 @@ func (v *view) shares(other *view) bool {
 
 // newView makes the view of s; names finds the posting of a model. A renewal
 // mostly offers what old did, and then shares it.
-func newView(s *announce.Signed, envelope []byte, old *view, names func(string) *posting) *view {
+func newView(s *announce.Signed, envelope string, old *view, names func(string) *posting) *view {
 	v := &view{
 		id: s.ID, at: s.AnnouncedAt.UnixMilli(), until: s.Expires().UnixMilli(),
 		envelope: envelope, load: loadOf(&s.Offer),

@@ -2,6 +2,7 @@ package canonical
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strconv"
 	"sync"
@@ -252,12 +253,28 @@ func (p *parser) digits() int {
 // plainRun returns how many characters at the start of s stand for themselves
 // in a JSON string and take one byte, which most texts consist of.
 func plainRun[T string | []byte](s T) int {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			return i
+	rest := s
+	for ; len(rest) >= 8; rest = rest[8:] {
+		eight := uint64(rest[0]) | uint64(rest[1])<<8 | uint64(rest[2])<<16 | uint64(rest[3])<<24 |
+			uint64(rest[4])<<32 | uint64(rest[5])<<40 | uint64(rest[6])<<48 | uint64(rest[7])<<56 // one load
+		if special := specials(eight); special != 0 {
+			return len(s) - len(rest) + bits.TrailingZeros64(special)/8
+		}
+	}
+	for i := range len(rest) {
+		if c := rest[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return len(s) - len(rest) + i
 		}
 	}
 	return len(s)
+}
+
+// specials looks at eight characters at once, the first one in the lowest byte.
+// The lowest byte whose highest bit is set in what it returns is the first that
+// is not plain: below it no subtraction has borrowed.
+func specials(eight uint64) uint64 {
+	const each = 0x0101010101010101
+	return (eight | (eight - ' '*each) | ((eight ^ '"'*each) - each) | ((eight ^ '\\'*each) - each)) & (utf8.RuneSelf * each)
 }
 
 func (p *parser) text() (string, error) {

@@ -40,7 +40,7 @@ func Run(t *testing.T, open func(*testing.T) tracker.Store) {
 func at(id byte, n int, envelope string) tracker.Record {
 	r := tracker.Record{ID: key.ID{id}, At: time.Now().UnixMilli() - 10_000 + int64(n)}
 	if envelope != "" {
-		r.Envelope = fmt.Appendf(nil, `{"offer":%q}`, envelope)
+		r.Envelope = fmt.Sprintf(`{"offer":%q}`, envelope)
 	}
 	return r
 }
@@ -51,7 +51,7 @@ func put(t *testing.T, s tracker.Store, r, want tracker.Record) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !kept.Same(want) {
+	if kept != want {
 		t.Errorf("put %s, kept %s; want %s", show(r), show(kept), show(want))
 	}
 }
@@ -64,20 +64,20 @@ func newer(t *testing.T, s tracker.Store) {
 	first := at(1, 0, "a")
 	put(t, s, first, first)
 	second := first
-	second.At, second.Envelope = first.At+1, []byte(`"b"`)
+	second.At, second.Envelope = first.At+1, `"b"`
 	put(t, s, second, second)
 }
 
 func older(t *testing.T, s tracker.Store) {
 	second := at(1, 100, "b")
 	first := second
-	first.At, first.Envelope = second.At-1, []byte(`"a"`)
+	first.At, first.Envelope = second.At-1, `"a"`
 	put(t, s, second, second)
 	put(t, s, first, second)
-	first.Envelope = nil // a withdrawal that is older
+	first.Envelope = "" // a withdrawal that is older
 	put(t, s, first, second)
 	same := second
-	same.Envelope = []byte(`"c"`)
+	same.Envelope = `"c"`
 	put(t, s, same, second)
 	put(t, s, second, second)
 }
@@ -85,7 +85,7 @@ func older(t *testing.T, s tracker.Store) {
 func tie(t *testing.T, s tracker.Store) {
 	offer := at(1, 0, "a")
 	gone := offer
-	gone.Envelope = nil
+	gone.Envelope = ""
 	put(t, s, offer, offer)
 	put(t, s, gone, gone)
 	put(t, s, offer, gone)
@@ -128,7 +128,7 @@ func (r reader) one(t *testing.T) tracker.Record {
 func (r reader) until(t *testing.T, want tracker.Record) {
 	t.Helper()
 	for {
-		if got := r.one(t); got.Same(want) {
+		if got := r.one(t); got == want {
 			return
 		}
 	}
@@ -157,7 +157,7 @@ func watchAll(t *testing.T, s tracker.Store) {
 	}
 	all := watch(t, s).first(t)
 	for _, r := range want {
-		if got, ok := all[r.ID]; !ok || !got.Same(r) {
+		if got, ok := all[r.ID]; !ok || got != r {
 			t.Errorf("told %s; want %s", show(got), show(r))
 		}
 	}
@@ -175,7 +175,7 @@ func watchChanges(t *testing.T, s tracker.Store) {
 	one.until(t, offer)
 	two.until(t, offer)
 	gone := offer
-	gone.Envelope = nil
+	gone.Envelope = ""
 	put(t, s, gone, gone)
 	one.until(t, gone)
 	two.until(t, gone)
@@ -196,7 +196,7 @@ func watchOrder(t *testing.T, s tracker.Store) {
 		if r.At < before {
 			t.Fatalf("a record of %d came after one of %d", r.At, before)
 		}
-		if before = r.At; r.Same(last) {
+		if before = r.At; r == last {
 			return
 		}
 	}

@@ -7,34 +7,32 @@ import (
 	"testing"
 )
 
-// tree builds what [Parse] would from v, by its methods alone.
-func tree(t *testing.T, v Value) any {
-	t.Helper()
-	if text, ok := v.Text(); ok {
+// tree builds what [Parse] would from the next value, by the reader's methods
+// alone.
+func tree(r *Reader) any {
+	switch b := r.next(); {
+	case b == '"':
+		text, _ := r.Text()
 		return text
-	}
-	if f, ok := v.Number(); ok {
-		return f
-	}
-	switch {
-	case v.IsArray():
-		list := make([]any, 0, v.Len())
-		for e := range v.Elements() {
-			list = append(list, tree(t, e))
+	case r.IsArray():
+		list := []any{}
+		for range r.Elements() {
+			list = append(list, tree(r))
 		}
 		return list
-	case v.IsObject():
+	case r.IsObject():
 		o := Object{}
-		for name, m := range v.Members() {
-			text, err := unquote(`"` + name + `"`)
-			if err != nil {
-				t.Fatalf("member %q: %v", name, err)
-			}
-			o = append(o, Member{text, tree(t, m)})
+		for name := range r.Members() {
+			o = append(o, Member{name, tree(r)})
 		}
 		return o
+	case b == 't' || b == 'f' || b == 'n':
+		start := r.Offset()
+		r.Skip()
+		return map[string]any{"true": true, "false": false}[r.Since(start)]
 	}
-	return map[string]any{"null": nil, "true": true, "false": false}[v.String()]
+	number, _ := r.Number()
+	return number
 }
 
 // sameAsTree checks that reading with and without a tree agree: on what is
@@ -45,16 +43,25 @@ func sameAsTree(t *testing.T, src []byte) {
 	if quick := len(src) <= MaxBytes && isCanonical(string(src)); quick != (wantErr == nil && bytes.Equal(src, want)) {
 		t.Fatalf("isCanonical(%q) is %t; Transform gives %q, %v", src, quick, want, wantErr)
 	}
-	v, err := Read(src)
-	if (err == nil) != (wantErr == nil) || v.String() != string(want) {
-		t.Fatalf("Read(%q) = %q, %v; Transform gives %q, %v", src, v, err, want, wantErr)
+	var value any
+	got, err := Read(src, func(r *Reader) { value = tree(r) })
+	if (err == nil) != (wantErr == nil) || got != string(want) {
+		t.Fatalf("Read(%q) = %q, %v; Transform gives %q, %v", src, got, err, want, wantErr)
 	}
 	if err != nil {
 		return
 	}
-	if again := Append(nil, tree(t, v)); !bytes.Equal(again, want) {
+	if again := Append(nil, value); !bytes.Equal(again, want) {
 		t.Fatalf("%q was read as %q", want, again)
 	}
+}
+
+// isCanonical reports whether a reader takes text to its end without a look at
+// anything in it.
+func isCanonical(text string) bool {
+	r := Reader{text: text}
+	r.Skip()
+	return r.done()
 }
 
 func TestReadAgreesWithTheTree(t *testing.T) {
@@ -75,27 +82,59 @@ func TestReadAgreesWithTheTree(t *testing.T) {
 	}
 }
 
-// A document that is no object has no members, and so on.
-func TestValueOfAnotherKind(t *testing.T) {
-	for _, src := range []string{`null`, `true`, `1`, `"a"`, `[1]`, `{"a":1}`} {
-		v, err := Read([]byte(src))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name := range v.Members() {
-			if src != `{"a":1}` {
-				t.Errorf("%s has a member %q", src, name)
+// Each method takes a whole value, of whatever kind, and yields nothing of one
+// that is not its own.
+func TestReaderOfAnotherKind(t *testing.T) {
+	for name, test := range map[string]struct {
+		own  string
+		take func(*Reader) (some bool)
+	}{
+		"Text":   {`"a"`, func(r *Reader) bool { _, ok := r.Text(); return ok }},
+		"Number": {`1`, func(r *Reader) bool { _, ok := r.Number(); return ok }},
+		"Members": {`{"a":1}`, func(r *Reader) (some bool) {
+			for range r.Members() {
+				some = true
+			}
+			return some
+		}},
+		"Elements": {`[1]`, func(r *Reader) (some bool) {
+			for range r.Elements() {
+				some = true
+			}
+			return some
+		}},
+	} {
+		for _, src := range []string{`null`, `true`, `1`, `"a"`, `[1]`, `{"a":1}`} {
+			var some bool
+			if _, err := Read([]byte(src), func(r *Reader) { some = test.take(r) }); err != nil || some != (src == test.own) {
+				t.Errorf("%s of %s: %t, %v", name, src, some, err)
 			}
 		}
-		if v.Len() > 0 != (src == `[1]`) {
-			t.Errorf("%s has %d elements", src, v.Len())
-		}
 	}
-	var none Value
-	_, isText := none.Text()
-	_, isNumber := none.Number()
-	if isText || isNumber || none.IsObject() || none.IsArray() || none.Len() > 0 || none.String() != "" {
-		t.Error("the zero Value is something")
+}
+
+// Whoever leaves a value before its end, or takes too much, gets an error and no
+// value that is not there.
+func TestReaderOutOfStep(t *testing.T) {
+	for name, read := range map[string]func(*Reader){
+		"nothing is taken": func(*Reader) {},
+		"a loop is left": func(r *Reader) {
+			for range r.Members() {
+				break
+			}
+		},
+		"too much is taken": func(r *Reader) {
+			for range r.Members() {
+				r.Skip()
+				if text, ok := r.Text(); ok {
+					t.Errorf("a value %q too many", text)
+				}
+			}
+		},
+	} {
+		if text, err := Read([]byte(`{"a":"b","c":"d"}`), read); err == nil {
+			t.Errorf("%s: %s", name, text)
+		}
 	}
 }
 
@@ -124,7 +163,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Read(src); err != nil {
+		if _, err := Read(src, (*Reader).Skip); err != nil {
 			b.Fatal(err)
 		}
 	}
