@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -27,13 +28,13 @@ type process struct {
 	log  *os.File
 }
 
-func clawmatrix(t *testing.T, home string, args ...string) *exec.Cmd {
+func clawmatrix(ctx context.Context, t *testing.T, home string, args ...string) *exec.Cmd {
 	t.Helper()
 	program, err := exec.LookPath("clawmatrix") // TestMain has put it there
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, append([]string{"--home", home}, args...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"--home", home}, args...)...)
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
@@ -41,7 +42,9 @@ func clawmatrix(t *testing.T, home string, args ...string) *exec.Cmd {
 // say runs a command and returns all that it says; how it ends does not count.
 func say(t *testing.T, home string, args ...string) string {
 	t.Helper()
-	out, err := clawmatrix(t, home, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(context.Background(), patienceInTests) // a node that hangs is to be told of, not waited for
+	defer cancel()
+	out, err := clawmatrix(ctx, t, home, args...).CombinedOutput()
 	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 		t.Fatal(err)
 	}
@@ -51,17 +54,20 @@ func say(t *testing.T, home string, args ...string) string {
 // must is say for what has to succeed.
 func must(t *testing.T, home string, args ...string) string {
 	t.Helper()
-	out, err := clawmatrix(t, home, args...).Output()
+	ctx, cancel := context.WithTimeout(context.Background(), patienceInTests)
+	defer cancel()
+	out, err := clawmatrix(ctx, t, home, args...).Output()
 	if err != nil {
 		t.Fatalf("clawmatrix %v: %v\n%s", args, err, say(t, home, args...))
 	}
 	return string(out)
 }
 
-// startNode runs a node until the test ends.
+// startNode runs a node until the test ends. When the test failed it tells what the
+// node saw last, said, and was doing.
 func startNode(t *testing.T, home string) *process {
 	t.Helper()
-	p := &process{t: t, home: home, cmd: clawmatrix(t, home, "start")}
+	p := &process{t: t, home: home, cmd: clawmatrix(context.Background(), t, home, "start")}
 	var err error
 	if p.log, err = os.Create(filepath.Join(t.TempDir(), "log")); err != nil {
 		t.Fatal(err)
@@ -72,8 +78,15 @@ func startNode(t *testing.T, home string) *process {
 	}
 	t.Cleanup(func() {
 		p.signal(syscall.SIGCONT)
+		if t.Failed() {
+			t.Logf("%s sees:\n%s", home, say(t, home, "peers"))
+			p.signal(syscall.SIGQUIT) // prints its goroutines
+		}
 		p.signal(syscall.SIGTERM)
 		_ = p.cmd.Wait() // the tests that care have waited
+		if t.Failed() {
+			t.Logf("%s: %v, said:\n%s", home, p.cmd.ProcessState, p.logged())
+		}
 		p.log.Close()
 	})
 	return p
@@ -121,7 +134,7 @@ func freePorts(t *testing.T, count int) (list []string) {
 }
 
 // hubAnd makes a hub and nodes that joined it, all running, and waits until the
-// hub reaches them.
+// hub and they reach each other.
 func hubAnd(t *testing.T, names ...string) (hub *process, nodes []*process) {
 	t.Helper()
 	dir := t.TempDir()
@@ -135,6 +148,7 @@ func hubAnd(t *testing.T, names ...string) (hub *process, nodes []*process) {
 		must(t, home(name), "join", strings.TrimSpace(line), "--name", name, "--proxy-port", ports[i+2])
 		nodes = append(nodes, startNode(t, home(name)))
 		eventually(t, "the hub reaches "+name, patienceInTests, func() bool { return seenAs(t, hub.home, name) == direct })
+		eventually(t, name+" reaches the hub", patienceInTests, func() bool { return seenAs(t, home(name), "hub") == direct })
 	}
 	return hub, nodes
 }
