@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
+	"lobstah/internal/secretfile"
 	"lobstah/key"
 	"lobstah/mesh"
 	"lobstah/mesh/agent"
@@ -81,8 +80,7 @@ func (n *node) gatewayToken() (string, error) {
 		}
 		return "", errors.New("set gateway.tokenFile in the node's configuration, or OPENCLAW_GATEWAY_TOKEN where the node is started")
 	}
-	raw, err := os.ReadFile(file)
-	return strings.TrimSpace(string(raw)), err
+	return secretfile.Read(file)
 }
 
 // accepts says why an agent takes no task of a caller. Configurations of the

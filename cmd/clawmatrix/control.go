@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"lobstah/internal/control"
@@ -12,7 +13,11 @@ import (
 
 // mountControl mounts what the owner's commands ask.
 func (n *node) mountControl() {
-	answer(n.onSocket, "GET /status", func(context.Context, none) (report, error) { return n.report(), nil })
+	answer(n.onSocket, "GET /status", func(ctx context.Context, _ none) (report, error) {
+		r := n.report()
+		r.Problems = slices.Concat(r.Problems, n.missing(ctx))
+		return r, nil
+	})
 	answer(n.onSocket, "GET /peers", func(context.Context, none) ([]peerView, error) { return n.peers(), nil })
 	answer(n.onSocket, "POST /who", n.who)
 	answer(n.onSocket, "POST /pin", n.pin)

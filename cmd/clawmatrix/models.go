@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"lobstah/grid"
+	"lobstah/grid/engine"
+	"lobstah/grid/engine/lent"
 	"lobstah/grid/engine/pool"
 	"lobstah/grid/router"
 	"lobstah/grid/worker"
@@ -26,8 +29,16 @@ const modelsAtOnce = 16
 // finds those of all nodes, its own too, by the grid's router. Neither has a
 // ledger: members of one mesh do not bill each other.
 func (n *node) openModels(ctx context.Context) error {
-	engines, problems := n.lend(ctx, n.config.Models)
-	n.problems = append(n.problems, problems...)
+	models, problems := n.lend(ctx, n.config.Models)
+	n.models, n.problems = models, append(n.problems, problems...)
+	if err := n.offers(func(o *member.Offer) { o.Models = slices.DeleteFunc(slices.Clone(o.Models), n.lendsNot) }); err != nil {
+		return err
+	}
+	engines := make([]engine.Engine, len(models))
+	for i, m := range models {
+		m.Failed = func(err error) { n.log.Warn("an engine failed", "model", m.ID, "err", err) }
+		engines[i] = m
+	}
 	n.worker = worker.New(worker.Config{
 		Identity: n.id.Pair, Engine: pool.New(engines...), Admission: members{n}, Connection: n.asker,
 		Concurrency: modelsAtOnce, Version: version(), Logger: n.log.With("part", "worker"),
@@ -51,6 +62,30 @@ func (n *node) openModels(ctx context.Context) error {
 	n.atEnd(n.worker.Drain)
 	n.atEnd(finder.Drain)
 	return nil
+}
+
+func (n *node) lendsNot(offered member.Model) bool {
+	return !slices.ContainsFunc(n.models, func(m *lent.Model) bool { return m.ID == offered.ID })
+}
+
+// lookTime is how long the owner waits to hear of engines that do not answer.
+const lookTime = 5 * time.Second
+
+// missing says which models that are lent cannot be used just now, and why.
+func (n *node) missing(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	faults := make([]string, len(n.models))
+	var looking sync.WaitGroup
+	for i, m := range n.models {
+		looking.Go(func() {
+			if err := m.Check(ctx); err != nil {
+				faults[i] = fmt.Sprintf("the model %s cannot be used now: %v", m.ID, err)
+			}
+		})
+	}
+	looking.Wait()
+	return slices.DeleteFunc(faults, func(fault string) bool { return fault == "" })
 }
 
 // asker tells the worker whose connection a request came by.
@@ -100,7 +135,7 @@ func (p *modelPeers) List() []grid.Peer {
 
 func (p *modelPeers) look() []grid.Peer {
 	list := []grid.Peer{}
-	if len(p.config.Models) > 0 {
+	if len(p.models) > 0 {
 		list = append(list, peerOf(p.id.ID(), p.config.NodeID))
 	}
 	for _, m := range p.mesh.Members() {

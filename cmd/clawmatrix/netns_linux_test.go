@@ -157,7 +157,7 @@ func TestOriginalConfigurationsBehindNAT(t *testing.T) {
 			t.Fatal(err)
 		}
 		homes[host] = filepath.Join(dir, host)
-		p := n.start(host, []string{"SSL_CERT_FILE=" + authority}, "clawmatrix", "--home", homes[host], "--config", original, "start")
+		p := n.start(host, []string{"SSL_CERT_FILE=" + authority, "ANTHROPIC_API_KEY=none"}, "clawmatrix", "--home", homes[host], "--config", original, "start")
 		p.home = homes[host]
 		t.Cleanup(func() {
 			if t.Failed() {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid/engine/lent"
 	"lobstah/grid/worker"
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
@@ -39,6 +40,7 @@ type node struct {
 
 	ways     http.RoundTripper // to all nodes, this one too
 	problems []string          // what the owner should know, for status
+	models   []*lent.Model     // that this node lends
 	tools    *tool.Server      // lends this node's tools
 	worker   *worker.Worker    // lends this node's models
 	desk     *agent.Desk       // takes tasks for this node's agents

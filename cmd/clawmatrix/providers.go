@@ -21,6 +21,7 @@ import (
 	"lobstah/grid/engine/ollama"
 	"lobstah/grid/engine/openaiapi"
 	"lobstah/grid/engine/pool"
+	"lobstah/internal/secretfile"
 	"lobstah/mesh/config"
 )
 
@@ -43,9 +44,9 @@ type providers struct {
 	openclaw map[string]openclawProvider
 }
 
-// lend makes engines of the models that the configuration lends, and says which
-// cannot be lent now.
-func (a *app) lend(ctx context.Context, models []config.Model) (engines []engine.Engine, problems []string) {
+// lend makes engines of the models that the configuration lends, and says why some
+// cannot be lent before the node is started again.
+func (a *app) lend(ctx context.Context, models []config.Model) (list []*lent.Model, problems []string) {
 	if len(models) == 0 {
 		return nil, nil
 	}
@@ -57,41 +58,82 @@ func (a *app) lend(ctx context.Context, models []config.Model) (engines []engine
 		problems = append(problems, err.Error())
 	}
 	for _, m := range models {
-		e, err := p.engine(m.Provider)
+		e, err := p.engine(m)
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("the model %s is not lent: %v", m.ID, err))
 			continue
 		}
-		engines = append(engines, &lent.Model{ID: m.ID, Wire: m.Model, Engine: e})
+		list = append(list, &lent.Model{ID: m.ID, Wire: m.Model, Engine: e})
 	}
-	return engines, problems
+	return list, problems
 }
 
-// engine is that of a provider: an engine of this machine, a provider of this
-// machine's OpenClaw, a service by its key's usual variable, or an address.
-func (p *providers) engine(provider string) (engine.Engine, error) {
-	if found := p.local(provider); len(found) > 0 {
-		return pool.New(found...), nil
+// engine is that of a model's provider: an engine of this machine, a provider of
+// this machine's OpenClaw, a service, or an address.
+func (p *providers) engine(m config.Model) (engine.Engine, error) {
+	k, advice, err := p.key(m)
+	if err != nil {
+		return nil, err
 	}
-	if own, ok := p.openclaw[provider]; ok {
-		return own.engine(p.app)
-	}
-	if s, ok := services[provider]; ok {
-		k := p.Getenv(s.variable)
-		if k == "" {
-			return nil, fmt.Errorf("the provider %s needs its key in %s where the node is started", provider, s.variable)
-		}
-		return newEngine(s.base, k, s.messages)
-	}
+	found := p.local(m.Provider)
+	own, inOpenClaw := p.openclaw[m.Provider]
+	cloud, isCloud := services[m.Provider]
+	address := strings.Contains(m.Provider, "://")
 	switch {
-	case strings.Contains(provider, "://"):
-		return newEngine(provider, "", false)
-	case provider == detect.Ollama: // it may be started later
-		return ollama.New(p.Getenv("OLLAMA_HOST"), nil)
-	case provider == "":
+	case m.NamesKey() && (len(found) > 0 || inOpenClaw || !isCloud && !address):
+		return nil, fmt.Errorf("a key is named for it, and its provider %s takes none from here", m.Provider)
+	case len(found) > 0:
+		return pool.New(found...), nil
+	case inOpenClaw:
+		return own.engine(p.app)
+	case isCloud && k == "":
+		return nil, fmt.Errorf("the provider %s needs its key in %s where the node is started, or in a file that apiKeyFile names", m.Provider, cloud.variable)
+	case isCloud:
+		return newEngine(cloud.base, k, advice, cloud.messages)
+	case address:
+		return newEngine(m.Provider, k, advice, false)
+	case m.Provider == detect.Ollama: // it may be started later
+		return ollama.New(ollama.HostURL(p.Getenv("OLLAMA_HOST")), nil)
+	case m.Provider == "":
 		return nil, errors.New("no engine was found on this machine; name its provider, or an address such as http://127.0.0.1:8080/v1")
 	}
-	return nil, fmt.Errorf("no engine of this machine and no provider of OpenClaw is called %q; an address such as http://127.0.0.1:8080/v1 works too", provider)
+	return nil, fmt.Errorf("no engine of this machine and no provider of OpenClaw is called %q; an address such as http://127.0.0.1:8080/v1 works too", m.Provider)
+}
+
+// key is what the configuration names for a model, else what stands in the usual
+// variable of its service, and what to do when it is refused.
+func (p *providers) key(m config.Model) (key, advice string, err error) {
+	switch s := services[m.Provider]; {
+	case m.APIKeyFile != "":
+		path, err := p.ownPath(m.APIKeyFile)
+		if err != nil {
+			return "", "", err
+		}
+		key, err = secretfile.Read(path)
+		return key, "put another into its apiKeyFile and start the node again", err
+	case m.APIKeyEnv != "":
+		key = p.Getenv(m.APIKeyEnv)
+		if key == "" {
+			err = errors.New("the variable that its apiKeyEnv names is not set where the node is started")
+		}
+		return key, "set the variable that its apiKeyEnv names and start the node again", err
+	case s.variable != "":
+		return p.Getenv(s.variable), "set " + s.variable + " and start the node again", nil
+	}
+	return "", "name one by apiKeyEnv or apiKeyFile", nil
+}
+
+// ownPath is a file that the configuration names, absolute; ~ is the user's home.
+func (a *app) ownPath(path string) (string, error) {
+	rest, below := strings.CutPrefix(path, "~/")
+	if !below {
+		return filepath.Abs(path)
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the folder that ~ means: %w", err)
+	}
+	return filepath.Join(user, rest), nil
 }
 
 // local are the engines of this machine of a kind, or all.
@@ -104,11 +146,12 @@ func (p *providers) local(kind string) (list []engine.Engine) {
 	return list
 }
 
-func newEngine(base, key string, messages bool) (engine.Engine, error) {
+// newEngine is one behind an address; advice is for when its key is refused.
+func newEngine(base, key, advice string, messages bool) (engine.Engine, error) {
 	if messages {
-		return anthropic.New(anthropic.Config{BaseURL: base, Key: key})
+		return anthropic.New(anthropic.Config{BaseURL: base, Key: key, KeyAdvice: advice})
 	}
-	return openaiapi.New(openaiapi.Config{BaseURL: base, Key: key})
+	return openaiapi.New(openaiapi.Config{BaseURL: base, Key: key, KeyAdvice: advice})
 }
 
 // An openclawProvider is one of models.providers in OpenClaw's configuration.
@@ -203,5 +246,5 @@ func (o openclawProvider) engine(a *app) (engine.Engine, error) {
 	if _, reference := o.APIKey.(map[string]any); reference {
 		return nil, errors.New("its key in OpenClaw's configuration is a reference to a secret; give the node the key in its usual variable")
 	}
-	return newEngine(o.BaseURL, k, o.API == "anthropic-messages")
+	return newEngine(o.BaseURL, k, "correct it in OpenClaw's configuration and start the node again", o.API == "anthropic-messages")
 }

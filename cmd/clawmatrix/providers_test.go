@@ -3,10 +3,12 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"lobstah/internal/cli"
 	"lobstah/mesh/agent"
+	"lobstah/mesh/config"
 )
 
 // OpenClaw's file is JSON5: what a person wrote into it is read, too.
@@ -48,5 +50,16 @@ func TestAnswersThatWereShown(t *testing.T) {
 	}
 	if shown(agent.Task{State: agent.Failed}, "") {
 		t.Error("a failure counts as shown")
+	}
+}
+
+// An Ollama that is started after the node lends its models then.
+func TestOllamaMayComeLater(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"", "127.0.0.1:1", "0.0.0.0"} {
+		p := providers{app: &app{IO: cli.IO{Env: []string{"OLLAMA_HOST=" + host}}}}
+		if e, err := p.engine(config.Model{ID: "m", Provider: "ollama"}); err != nil || !strings.HasPrefix(e.Name(), "ollama at http://127.0.0.1:") {
+			t.Errorf("with OLLAMA_HOST=%q: %v, %v", host, e, err)
+		}
 	}
 }

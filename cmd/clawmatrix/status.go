@@ -23,7 +23,9 @@ clawmatrix peers lists the other nodes.`
 
 func (c *statusCommand) Run(ctx context.Context, a *app) error {
 	var r report
+	done := a.Progress("asking the node, and it its engines")
 	err := a.get(ctx, "/status", &r)
+	done()
 	if errors.Is(err, errNotRunning) {
 		if c.JSON {
 			err = a.json(map[string]bool{"running": false})

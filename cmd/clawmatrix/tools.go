@@ -10,14 +10,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 
 	"lobstah/internal/cli"
 	"lobstah/internal/control"
 	"lobstah/internal/durable"
+	"lobstah/internal/secretfile"
 	"lobstah/key"
 	"lobstah/mesh"
 	"lobstah/mesh/agent/a2a"
@@ -73,6 +72,16 @@ func auditPath(dir string) string { return filepath.Join(dir, "audit", "tools.js
 
 func (n *node) workFolder() string { return filepath.Join(n.home.Dir, "work") }
 
+// secretFiles are those outside of the home that the configuration names.
+func (n *node) secretFiles() (list []string) {
+	for _, path := range n.config.SecretFiles() {
+		if path, err := n.ownPath(path); err == nil {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
 // toolPolicy is who may do what here, and says to the owner what that means.
 func (n *node) toolPolicy() (*tool.Policy, error) {
 	user, err := os.UserHomeDir()
@@ -89,7 +98,7 @@ func (n *node) toolPolicy() (*tool.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := policy.KeepOut(n.home.Dir, n.home.Config); err != nil {
+	if err := policy.KeepOut(slices.Concat([]string{n.home.Dir, n.home.Config}, n.secretFiles())...); err != nil {
 		return nil, err
 	}
 	for _, note := range slices.Concat(policy.FullPower(), policy.Notes()) {
@@ -189,16 +198,10 @@ func (n *node) localAPI(tools http.Handler) http.Handler {
 
 // localToken reads the token of this machine's programs, or makes it.
 func localToken(path string) (string, error) {
-	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return "", cli.Hintf(fmt.Errorf("others can read the token for local programs in %s", path), "remove the file: a new one is made")
+	token, err := secretfile.Read(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return token, cli.Hintf(err, "it is the token for programs of this machine; when the file is removed, a new one is made")
 	}
-	data, err := os.ReadFile(path)
-	if token := strings.TrimSpace(string(data)); err == nil && token != "" {
-		return token, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read the token for local programs: %w", err)
-	}
-	token := rand.Text()
+	token = rand.Text()
 	return token, durable.WriteFile(path, []byte(token+"\n"), 0o600)
 }

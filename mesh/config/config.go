@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -111,6 +112,9 @@ type Model struct {
 	Provider    string `json:"provider,omitempty"`
 	Description string `json:"description,omitempty"`
 	Model       string `json:"model,omitempty"` // its name at the provider, when it is not ID
+
+	APIKeyEnv  string `json:"apiKeyEnv,omitempty"`  // environment variable that holds the provider's key
+	APIKeyFile string `json:"apiKeyFile,omitempty"` // file that holds it, absolute or below ~/
 }
 
 // defaults fills in what the file left out.
@@ -149,6 +153,26 @@ func providerName(provider string) string {
 	return provider
 }
 
+// SecretFiles are the files that the configuration names and that nobody but this
+// node may read.
+func (c *Config) SecretFiles() (list []string) {
+	add := func(path string) {
+		if path != "" {
+			list = append(list, path)
+		}
+	}
+	add(c.TLSKey)
+	add(c.Gateway.TokenFile)
+	add(c.ToolProxy.Gateway.TokenFile)
+	for _, server := range c.ToolProxy.MCP {
+		add(server.TokenFile)
+	}
+	for _, m := range c.Models {
+		add(m.APIKeyFile)
+	}
+	return list
+}
+
 // Warnings are sentences about what this file allows, for the log of a start.
 func (c *Config) Warnings() (list []string) {
 	if c.Trust == BySecret {
@@ -167,6 +191,11 @@ func (c *Config) Warnings() (list []string) {
 	for _, p := range c.Peers {
 		if u, err := link.ParseURL(p.URL); err == nil && u.Scheme == "ws" && !Loopback(u.Hostname()) {
 			list = append(list, fmt.Sprintf("%s: others on the way see that this is a mesh, though not what it carries; take wss://", p.URL))
+		}
+	}
+	for _, m := range c.Models {
+		if u, err := url.Parse(m.Provider); err == nil && u.Scheme == "http" && m.NamesKey() && !Loopback(u.Hostname()) {
+			list = append(list, fmt.Sprintf("the model %s: its provider's key and all that is asked go to %s for everybody on the way to read; take https://", m.ID, u.Host))
 		}
 	}
 	return append(list, c.ToolProxy.Warnings()...)
@@ -190,6 +219,27 @@ func HostPort(address string, listens int) (string, error) {
 	}
 	return net.JoinHostPort(host, port), nil
 }
+
+// NamesKey says whether the file names where the provider's key is.
+func (m Model) NamesKey() bool { return m.APIKeyEnv != "" || m.APIKeyFile != "" }
+
+// keyFault says what is wrong with how a model's key is named, empty when nothing
+// is. It repeats none of it, which may be the key itself.
+func (m Model) keyFault() string {
+	switch {
+	case m.APIKeyEnv != "" && m.APIKeyFile != "":
+		return "apiKeyEnv and apiKeyFile: want one of them"
+	case m.APIKeyEnv != "" && strings.Trim(m.APIKeyEnv, variableBytes) != "":
+		return "apiKeyEnv: want the name of an environment variable, such as LAB_API_KEY, and not the key"
+	case m.APIKeyFile != "" && !filepath.IsAbs(m.APIKeyFile) && !strings.HasPrefix(m.APIKeyFile, "~/"):
+		return "apiKeyFile: want the name of a file that holds the key; begin it with / or ~/"
+	case m.NamesKey() && m.Provider == "":
+		return "a key is for a provider: name its base URL, or anthropic, openai or openrouter"
+	}
+	return ""
+}
+
+const variableBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 // providerFault says what is wrong with a provider, empty when nothing is.
 func providerFault(provider string) string {

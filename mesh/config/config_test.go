@@ -54,25 +54,30 @@ func TestMistakesHaveALine(t *testing.T) {
 	t.Parallel()
 	const head = "nodeId: a\nsecret: s\n"
 	for text, want := range map[string]string{
-		head + "listn: true":                                    `line 3: there is no field "listn"; the nearest is "listen"`,
-		head + "peers:\n  - node: b\n    url: ws://h":           `line 4: there is no field "node"; the nearest is "nodeId"`,
-		head + "peers:\n- {nodeId: b, url: 'http://h'}":         "line 4: \"http://h\" is no address of a peer",
-		head + "peers:\n- {nodeId: a, url: 'ws://h'}":           `line 4: "a" is this node itself`,
-		head + "peers: [{url: ws://h, key: lob1}]":              "line 3: ",
-		head + "listen: maybe":                                  "line 3: want true or false here",
-		head + "listenPort: many":                               "line 3: want a whole number here",
-		head + "listenPort: 70000":                              "line 3: listenPort: 70000 is no port",
-		head + "trust: everybody":                               `line 3: trust: "everybody" is neither`,
-		head + "tlsCert: c.pem":                                 "line 3: tlsCert and tlsKey belong together",
-		head + "agents: coder":                                  "line 3: ",
-		head + "agents:\n  - id: a\n  - id: a":                  "line 5: the agent \"a\" stands twice",
-		head + "agents: [{id: a, command: [x], a2a: http://y}]": "line 3: the agent \"a\": only one of",
-		head + "agents: [{id: a, a2a: y}]":                      "line 3: a2a: want the http",
-		head + "agents: [{id: a, atOnce: -1}]":                  "line 3: the agent \"a\": atOnce",
-		head + "models: [{id: m, provider: 'ftp://h'}]":         "line 3: provider: want a name or a base URL",
-		head + "nodeId: b":                                      "line 3: ",
-		head + "addresses: ['http://h/']":                       `line 3: "http://h/" is not HOST`,
-		"{\n\"nodeId\": \"a\",\n\"secret\": 5, \"x\": 1}":       `line 3: there is no field "x"`,
+		head + "listn: true":                                                            `line 3: there is no field "listn"; the nearest is "listen"`,
+		head + "peers:\n  - node: b\n    url: ws://h":                                   `line 4: there is no field "node"; the nearest is "nodeId"`,
+		head + "peers:\n- {nodeId: b, url: 'http://h'}":                                 "line 4: \"http://h\" is no address of a peer",
+		head + "peers:\n- {nodeId: a, url: 'ws://h'}":                                   `line 4: "a" is this node itself`,
+		head + "peers: [{url: ws://h, key: lob1}]":                                      "line 3: ",
+		head + "listen: maybe":                                                          "line 3: want true or false here",
+		head + "listenPort: many":                                                       "line 3: want a whole number here",
+		head + "listenPort: 70000":                                                      "line 3: listenPort: 70000 is no port",
+		head + "trust: everybody":                                                       `line 3: trust: "everybody" is neither`,
+		head + "tlsCert: c.pem":                                                         "line 3: tlsCert and tlsKey belong together",
+		head + "agents: coder":                                                          "line 3: ",
+		head + "agents:\n  - id: a\n  - id: a":                                          "line 5: the agent \"a\" stands twice",
+		head + "agents: [{id: a, command: [x], a2a: http://y}]":                         "line 3: the agent \"a\": only one of",
+		head + "agents: [{id: a, a2a: y}]":                                              "line 3: a2a: want the http",
+		head + "agents: [{id: a, atOnce: -1}]":                                          "line 3: the agent \"a\": atOnce",
+		head + "models: [{id: m, provider: 'ftp://h'}]":                                 "line 3: provider: want a name or a base URL",
+		head + "models: [{id: m, provider: 'http://h', apiKey: hush}]":                  "line 3: no key stands in this file itself",
+		head + "models:\n- {id: m, provider: 'http://h', apiKeyEnv: sk-hush}":           `line 4: the model "m": apiKeyEnv: want the name of an environment variable`,
+		head + "models:\n- {id: m, provider: 'http://h', apiKeyFile: hush}":             `line 4: the model "m": apiKeyFile: want the name of a file`,
+		head + "models:\n- {id: m, provider: 'http://h', apiKeyFile: /k, apiKeyEnv: K}": `line 4: the model "m": apiKeyEnv and apiKeyFile: want one`,
+		head + "models:\n- {id: m, apiKeyEnv: K}":                                       `line 4: the model "m": a key is for a provider`,
+		head + "nodeId: b":                                                              "line 3: ",
+		head + "addresses: ['http://h/']":                                               `line 3: "http://h/" is not HOST`,
+		"{\n\"nodeId\": \"a\",\n\"secret\": 5, \"x\": 1}":                               `line 3: there is no field "x"`,
 		"secret: s":                  "nodeId is missing",
 		"nodeId: a":                  "secret is missing",
 		"nodeId: a b\nsecret: s":     "line 1: nodeId",
@@ -87,7 +92,7 @@ func TestMistakesHaveALine(t *testing.T) {
 		"- a":       "line 1: ",
 	} {
 		_, err := Parse([]byte(text))
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%q: %v; want %q", text, err, want)
 		}
 	}
@@ -109,10 +114,13 @@ func TestWarnings(t *testing.T) {
 	const strong = "secret: 6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b\n"
 	for text, want := range map[string]string{
 		"trust: verified": "",
-		"trust: verified\npeers: [{url: 'ws://127.0.0.1:1'}]":   "",
-		"trust: verified\npeers: [{url: 'ws://192.0.2.1'}]":     "take wss://",
-		"trust: verified\ntoolProxy: {enabled: true}":           `allow: ["*"]`,
-		"trust: secret\ntoolProxy: {enabled: true, allow: [a]}": "run the tools",
+		"trust: verified\npeers: [{url: 'ws://127.0.0.1:1'}]":                                   "",
+		"trust: verified\npeers: [{url: 'ws://192.0.2.1'}]":                                     "take wss://",
+		"trust: verified\ntoolProxy: {enabled: true}":                                           `allow: ["*"]`,
+		"trust: verified\nmodels: [{id: m, provider: 'http://127.0.0.1:1', apiKeyEnv: K}]":      "",
+		"trust: verified\nmodels: [{id: m, provider: 'https://lab.example/v1', apiKeyEnv: K}]":  "",
+		"trust: verified\nmodels: [{id: m, provider: 'http://lab.example/v1', apiKeyFile: /k}]": "the model m: its provider's key",
+		"trust: secret\ntoolProxy: {enabled: true, allow: [a]}":                                 "run the tools",
 	} {
 		c, err := Parse([]byte("nodeId: a\n" + strong + text))
 		if err != nil {

@@ -137,6 +137,9 @@ func unknownField(name string) error {
 	if len(name) > 64 {
 		return errors.New("there is no field of this name")
 	}
+	if strings.EqualFold(name, "apiKey") {
+		return errors.New("no key stands in this file itself: name where it is by apiKeyEnv or apiKeyFile")
+	}
 	nearest, best := "", max(2, len(name)/3)+1
 	for _, candidate := range fields(reflect.TypeFor[Config]()) {
 		if d := spelling.Distance(strings.ToLower(name), strings.ToLower(candidate)); d < best {
@@ -288,6 +291,9 @@ func (k *checker) checkRest(c *Config) error {
 	for i, m := range c.Models {
 		if fault := providerFault(m.Provider); fault != "" {
 			return k.fault(fmt.Sprintf("$.models[%d].provider", i), "provider: %s", fault)
+		}
+		if fault := m.keyFault(); fault != "" {
+			return k.fault(fmt.Sprintf("$.models[%d].id", i), "the model %q: %s", m.ID, fault)
 		}
 	}
 	if err := c.ToolProxy.Check(); err != nil {

@@ -51,7 +51,7 @@ func expand(paths []string, home string) []string {
 }
 
 // KeepOut refuses folders from which a caller could take this node's own files:
-// its home and its configuration, which hold its key and the secret of the mesh.
+// its home, its configuration and others that hold a key or a secret.
 // The work folder within the home may be granted.
 func (p *Policy) KeepOut(own ...string) error {
 	granted := slices.Clone(p.cfg.Paths)
@@ -65,7 +65,7 @@ func (p *Policy) KeepOut(own ...string) error {
 			}
 			path, mine := resolved(path), resolved(mine)
 			if within(path, mine) || within(mine, path) && !within(resolved(p.place.Work), path) {
-				return fmt.Errorf("toolProxy: %s holds files of this node itself (%s), with its key or the secret of the mesh: name the folders beside them", granted[i], mine)
+				return fmt.Errorf("toolProxy: %s holds files of this node itself (%s), with a key, a token or the secret of the mesh: name the folders beside them", granted[i], mine)
 			}
 		}
 	}

@@ -30,13 +30,14 @@ const version = "2023-06-01"
 type Config struct {
 	BaseURL   string            // empty: Address
 	Key       string            // of the account that pays
+	KeyAdvice string            // what to do when it is refused
 	Transport http.RoundTripper // nil: http.DefaultTransport
 }
 
 // New checks the configuration; it asks nothing yet.
 func New(c Config) (*openaiapi.Engine, error) {
 	return openaiapi.New(openaiapi.Config{
-		BaseURL: cmp.Or(c.BaseURL, Address), Key: c.Key, Kind: "anthropic",
+		BaseURL: cmp.Or(c.BaseURL, Address), Key: c.Key, KeyAdvice: c.KeyAdvice, Kind: "anthropic",
 		Transport: &Transport{Base: c.Transport},
 	})
 }

@@ -2,22 +2,26 @@
 // that its owner chose for it.
 //
 // Start from a [Model], which is an engine.Engine; package pool makes one engine
-// of several. Commands import it, and it knows engines by their interface only.
-// Names in calls are hostile: any other than the chosen one is refused.
+// of several. Commands import it, and it knows engines by their interface and the
+// codes of their failures. Names in calls are hostile: any other than the chosen
+// one is refused.
 package lent
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"lobstah/grid"
 	"lobstah/grid/engine"
+	"lobstah/grid/engine/openaiapi"
 	"lobstah/openai"
 )
 
@@ -30,6 +34,7 @@ type Model struct {
 	ID     string // as others know it
 	Wire   string // as its engine knows it, or the beginning of that; empty: ID
 	Engine engine.Engine
+	Failed func(error) // is told what askers are not, nil for nobody
 
 	mu    sync.Mutex // guards what follows
 	found grid.Model
@@ -43,10 +48,19 @@ func (m *Model) Name() string { return m.Engine.Name() }
 func (m *Model) Models(ctx context.Context) ([]grid.Model, error) {
 	found, err := m.look(ctx)
 	if err != nil || found.ID == "" {
-		return nil, err
+		return nil, m.discreet(err)
 	}
 	found.ID = m.ID
 	return []grid.Model{found}, nil
+}
+
+// Check tells the owner why the model cannot be used now, nil when it can.
+func (m *Model) Check(ctx context.Context) error {
+	found, err := m.look(ctx)
+	if err == nil && found.ID == "" {
+		err = fmt.Errorf("%s has no model %s", m.Engine.Name(), cmp.Or(m.Wire, m.ID))
+	}
+	return err
 }
 
 // look finds the model at its engine: by its name, or the first whose name goes
@@ -97,7 +111,23 @@ func (m *Model) Do(ctx context.Context, call engine.Call) (*engine.Answer, error
 		call.Body = request.With("model", name)
 	}
 	call.Model = wire
-	return m.Engine.Do(ctx, call)
+	answer, err := m.Engine.Do(ctx, call)
+	if err != nil && m.Failed != nil && m.discreet(err) != err {
+		m.Failed(err)
+	}
+	return answer, m.discreet(err)
+}
+
+// discreet keeps to the owner what names an engine's address: it may lie in a
+// network of which those who ask should learn nothing.
+func (m *Model) discreet(err error) error {
+	e, ok := errors.AsType[*openai.Error](err)
+	if !ok || !slices.Contains([]string{openaiapi.Unreachable, openaiapi.KeyRefused, openaiapi.Failure}, e.Code) {
+		return err
+	}
+	out := *e
+	out.Message = fmt.Sprintf("the engine of the model %s failed, or cannot be reached; its owner can see why", m.ID)
+	return &out
 }
 
 func (m *Model) wire(ctx context.Context) (string, error) {
@@ -108,12 +138,12 @@ func (m *Model) wire(ctx context.Context) (string, error) {
 		return name, nil
 	}
 	found, err := m.look(ctx)
-	return found.ID, err
+	return found.ID, m.discreet(err)
 }
 
 func (m *Model) missing(name string) *openai.Error {
 	return &openai.Error{
 		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
-		Message: fmt.Sprintf("%s does not serve the model %.100q", m.Engine.Name(), name),
+		Message: fmt.Sprintf("the model %.100q is not served here", name),
 	}
 }

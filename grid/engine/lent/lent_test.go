@@ -3,10 +3,12 @@ package lent
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"lobstah/grid"
 	"lobstah/grid/engine"
+	"lobstah/grid/engine/openaiapi"
 	"lobstah/openai"
 )
 
@@ -14,6 +16,7 @@ import (
 type fake struct {
 	models []string
 	err    error
+	fails  error // of calls
 	asked  engine.Call
 }
 
@@ -29,7 +32,7 @@ func (f *fake) Models(context.Context) ([]grid.Model, error) {
 
 func (f *fake) Do(_ context.Context, call engine.Call) (*engine.Answer, error) {
 	f.asked = call
-	return &engine.Answer{Status: 200}, nil
+	return &engine.Answer{Status: 200}, f.fails
 }
 
 func TestTheModelHasItsOwnersName(t *testing.T) {
@@ -72,8 +75,42 @@ func TestWhatItDoesNotServe(t *testing.T) {
 	if _, err := m.Do(t.Context(), engine.Call{Body: []byte(`{"model":"m"}`)}); !errors.As(err, &refused) || refused.Status != 404 {
 		t.Errorf("a model that is gone: %v", err)
 	}
+	if err := m.Check(t.Context()); err == nil || err.Error() != "fake has no model m" {
+		t.Errorf("its owner is told %v", err)
+	}
 	f.err = errors.New("down")
 	if _, err := m.Models(t.Context()); !errors.Is(err, f.err) {
 		t.Errorf("an engine that is down: %v", err)
+	}
+	f.err = &openai.Error{Status: 502, Code: openaiapi.Unreachable, Message: "no engine answers at http://10.0.0.7"}
+	if _, err := m.Models(t.Context()); err == nil || strings.Contains(err.Error(), "10.0.0.7") {
+		t.Errorf("askers are told %v", err)
+	}
+	if err := m.Check(t.Context()); !errors.Is(err, f.err) {
+		t.Errorf("its owner is told %v; want %v", err, f.err)
+	}
+}
+
+// Whoever asks may be far away: where the engine is, its owner alone is told.
+func TestAddressesStayWithTheOwner(t *testing.T) {
+	t.Parallel()
+	f := &fake{models: []string{"m"}}
+	var told []error
+	m := &Model{ID: "m", Engine: f, Failed: func(err error) { told = append(told, err) }}
+	for _, fault := range []openai.Error{
+		{Status: 502, Type: "engine_error", Code: openaiapi.Unreachable, Message: "no engine answers at http://10.0.0.7"},
+		{Status: 502, Type: "engine_error", Code: openaiapi.KeyRefused, Message: "the engine at http://10.0.0.7 refuses our key"},
+		{Status: 400, Type: "engine_error", Message: "at most 10.0.0.7 tokens"}, // the request's own fault
+	} {
+		told, f.fails = nil, &fault
+		_, err := m.Do(t.Context(), engine.Call{Body: []byte(`{"model":"m"}`)})
+		var got *openai.Error
+		if !errors.As(err, &got) || got.Status != fault.Status || got.Code != fault.Code {
+			t.Fatalf("%+v became %v", fault, err)
+		}
+		hidden := !strings.Contains(got.Message, "10.0.0.7")
+		if want := fault.Status == 502; hidden != want || (len(told) == 1) != want {
+			t.Errorf("askers are told %q, the owner %v", got.Message, told)
+		}
 	}
 }

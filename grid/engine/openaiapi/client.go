@@ -24,6 +24,7 @@ import (
 const (
 	Unreachable = "engine_unreachable"
 	KeyRefused  = "engine_key"
+	Failure     = "engine_failure"
 )
 
 const (
@@ -39,9 +40,10 @@ const (
 
 // A Client sends requests to one engine.
 type Client struct {
-	base *url.URL
-	key  string
-	http *http.Client
+	base      *url.URL
+	key       string
+	keyAdvice string // what to do when it is refused
+	http      *http.Client
 
 	// single says that each call wants a connection of its own: llama-server
 	// closes one after a stream without saying so, which would meet every tenth
@@ -54,7 +56,7 @@ func newClient(base *url.URL, key string, transport http.RoundTripper) *Client {
 	if transport == nil {
 		transport = newTransport()
 	}
-	return &Client{base: base, key: key, http: &http.Client{
+	return &Client{base: base, key: key, keyAdvice: "set --engine-key or LOBSTAH_ENGINE_KEY", http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -154,7 +156,7 @@ func (c *Client) refusal(response *http.Response) *openai.Error {
 	switch response.StatusCode {
 	case http.StatusUnauthorized:
 		// Not the client's key but ours was refused: a failure of this machine.
-		e = c.failure("it refuses our key (401): set --engine-key or LOBSTAH_ENGINE_KEY")
+		e = c.failure("it refuses our key (401): %s", c.keyAdvice)
 		e.Code = KeyRefused
 		if json.Valid(body) {
 			e.Type = "authentication_error" // an API says so, not a web site
@@ -199,7 +201,7 @@ func retryAfter(header http.Header) time.Duration {
 // failure is what an engine did wrong, as status 502.
 func (c *Client) failure(format string, args ...any) *openai.Error {
 	return &openai.Error{
-		Status: http.StatusBadGateway, Type: "engine_error", Code: "engine_failure",
+		Status: http.StatusBadGateway, Type: "engine_error", Code: Failure,
 		Message: fmt.Sprintf("the engine at %s failed: ", c.Address()) + fmt.Sprintf(format, args...),
 	}
 }

@@ -31,11 +31,12 @@ import (
 
 // Config says where an engine is and how to talk to it.
 type Config struct {
-	BaseURL string // such as http://127.0.0.1:8080; "/v1" at its end makes no difference
-	Key     string // sent as bearer token; empty for none
-	Kind    string // of the engine, such as ollama; empty: as its list of models tells
-	Name    string // for people; empty: the kind, if given, and the address
-	Demo    bool   // its models answer nothing
+	BaseURL   string // such as http://127.0.0.1:8080; "/v1" at its end makes no difference
+	Key       string // sent as bearer token; empty for none
+	KeyAdvice string // what to do when the key is refused; empty: lobstah's settings
+	Kind      string // of the engine, such as ollama; empty: as its list of models tells
+	Name      string // for people; empty: the kind, if given, and the address
+	Demo      bool   // its models answer nothing
 
 	Transport http.RoundTripper // nil: one made for streams from an engine
 	List      List              // nil: GET /v1/models
@@ -70,6 +71,7 @@ func New(config Config) (*Engine, error) {
 		return nil, errors.New("engine key: it has a line break or control character in it")
 	}
 	client := newClient(base, key, config.Transport)
+	client.keyAdvice = cmp.Or(config.KeyAdvice, client.keyAdvice)
 	e := &Engine{
 		name:   cmp.Or(config.Name, cmp.Or(config.Kind, "openai api")+" at "+base.String()),
 		client: client,

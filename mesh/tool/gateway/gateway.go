@@ -20,12 +20,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"lobstah/internal/secretfile"
 	"lobstah/key"
 	"lobstah/mesh/tool"
 )
@@ -33,7 +32,6 @@ import (
 // Limits of the bridge.
 const (
 	maxAnswer  = 32 << 20
-	maxToken   = 4 << 10
 	maxTools   = 1000
 	listWithin = 10 * time.Second
 	keepList   = 30 * time.Second
@@ -211,25 +209,9 @@ func (b *Bridge) ask(ctx context.Context, method, path string, body []byte, into
 
 // token reads the file, which nobody else may read.
 func (b *Bridge) token() (string, error) {
-	file, err := os.Open(b.tokenFile)
+	token, err := secretfile.Read(b.tokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("there is no token for the bridge at %s: the gateway's plugin writes it when it starts", b.tokenFile)
-	}
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return "", err
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("others can read the token in %s: chmod 600 it", b.tokenFile)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxToken))
-	token := strings.TrimSpace(string(data))
-	if err == nil && (token == "" || strings.ContainsAny(token, "\r\n")) {
-		err = fmt.Errorf("%s holds no token", b.tokenFile)
+		err = fmt.Errorf("there is no token for the bridge at %s: the gateway's plugin writes it when it starts", b.tokenFile)
 	}
 	return token, err
 }

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"lobstah/internal/secretfile"
 	"lobstah/mesh/tool"
 	"lobstah/mesh/tool/child"
 )
@@ -182,12 +181,12 @@ type bearer struct{ file string }
 // RoundTrip sends a request.
 func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if b.file != "" {
-		token, err := os.ReadFile(b.file)
+		token, err := secretfile.Read(b.file)
 		if err != nil {
 			return nil, fmt.Errorf("read the token: %w", err)
 		}
 		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	return http.DefaultTransport.RoundTrip(r)
 }
