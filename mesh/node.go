@@ -59,6 +59,7 @@ type Config struct {
 
 	Retired     []link.Secret      // after the Secrets; proved to pinned nodes and taken from them only
 	Revocations [][]byte           // as [Node.Revocations] gave them to an earlier process
+	Proxies     link.Proxies       // of the listener that are believed when they name clients
 	Guests      bool               // take links of those who know no secret, for [Node.GuestListener]
 	Notify      func(member.Event) // is told what happens to members; it must not block, nor call the Node
 
@@ -164,7 +165,7 @@ func (n *Node) build() (err error) {
 	n.sessions = newSessions(n)
 	n.acceptor = &link.Acceptor{
 		Context: n.ctx, Identity: n.linkIdentity, Admit: n.admit, Heartbeat: n.cfg.Beat, Log: n.cfg.Log,
-		Serve: n.take,
+		Serve: n.take, Proxies: n.cfg.Proxies,
 	}
 	if n.cfg.Guests {
 		n.guests = newListener(n)

@@ -160,6 +160,7 @@ func (n *node) join() (err error) {
 	cfg := mesh.Config{
 		Pair: n.id.Pair, Name: n.config.NodeID, Secrets: secrets, Retired: retired, Log: n.log.With("part", "mesh"),
 		Offer: n.offer, Pins: n.state.pinned(), Revocations: n.state.revocations, Trusts: n.obeys, Notify: n.heard, Guests: n.config.Listen,
+		Proxies: n.config.TrustedProxies(),
 	}
 	for _, p := range n.config.Peers {
 		cfg.Peers = append(cfg.Peers, mesh.Peer{URL: p.URL, Name: p.NodeID, Key: p.ID()})

@@ -42,7 +42,8 @@ type Config struct {
 	ListenPort int         `json:"listenPort,omitempty"`
 	TLSCert    string      `json:"tlsCert,omitempty"` // file; without it the node's own certificate
 	TLSKey     string      `json:"tlsKey,omitempty"`
-	Addresses  []string    `json:"addresses,omitempty"` // HOST[:PORT] where others reach the listener; for invitations
+	Addresses  []string    `json:"addresses,omitempty"`      // HOST[:PORT] where others reach the listener; for invitations
+	Proxies    []string    `json:"trustedProxies,omitempty"` // addresses or CIDR, believed when they name clients by X-Forwarded-For
 	Peers      []Peer      `json:"peers,omitempty"`
 	Agents     []Agent     `json:"agents,omitempty"`
 	Models     []Model     `json:"models,omitempty"`
@@ -151,6 +152,31 @@ func providerName(provider string) string {
 		return "openai-compatible"
 	}
 	return provider
+}
+
+// TrustedProxies are the proxies before the listener that are believed.
+func (c *Config) TrustedProxies() (list link.Proxies) {
+	for _, text := range c.Proxies {
+		if prefix, err := proxyPrefix(text); err == nil { // Parse has seen to it
+			list = append(list, prefix)
+		}
+	}
+	return list
+}
+
+// proxyPrefix reads an address or a CIDR prefix.
+func proxyPrefix(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return prefix, fmt.Errorf("%.80q is no address such as 127.0.0.1 and no network such as 10.1.0.0/16", text)
+	}
+	if prefix.Bits() == 0 {
+		return prefix, fmt.Errorf("%s is every address: anybody could then pose as anybody", text)
+	}
+	return prefix, nil
 }
 
 // SecretFiles are the files that the configuration names and that nobody but this

@@ -75,6 +75,8 @@ func TestMistakesHaveALine(t *testing.T) {
 		head + "models:\n- {id: m, provider: 'http://h', apiKeyFile: hush}":             `line 4: the model "m": apiKeyFile: want the name of a file`,
 		head + "models:\n- {id: m, provider: 'http://h', apiKeyFile: /k, apiKeyEnv: K}": `line 4: the model "m": apiKeyEnv and apiKeyFile: want one`,
 		head + "models:\n- {id: m, apiKeyEnv: K}":                                       `line 4: the model "m": a key is for a provider`,
+		head + "trustedProxies: [localhost]":                                            `line 3: trustedProxies: "localhost" is no address`,
+		head + "trustedProxies:\n- 10.0.0.1\n- 0.0.0.0/0":                               "line 5: trustedProxies: 0.0.0.0/0 is every address",
 		head + "nodeId: b":                                                              "line 3: ",
 		head + "addresses: ['http://h/']":                                               `line 3: "http://h/" is not HOST`,
 		"{\n\"nodeId\": \"a\",\n\"secret\": 5, \"x\": 1}":                               `line 3: there is no field "x"`,
@@ -220,5 +222,20 @@ func TestHostPort(t *testing.T) {
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("HostPort(%q) = %q, %v; want %q", address, got, err, want)
 		}
+	}
+}
+
+func TestTrustedProxies(t *testing.T) {
+	t.Parallel()
+	c, err := Parse([]byte("nodeId: a\nsecret: s\ntrustedProxies: [127.0.0.1, '::ffff:192.0.2.1', '2001:db8::/32']"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "[127.0.0.1/32 192.0.2.1/32 2001:db8::/32]"
+	if got := fmt.Sprint(c.TrustedProxies()); got != want {
+		t.Errorf("got %s; want %s", got, want)
+	}
+	if c, err = Parse([]byte("nodeId: a\nsecret: s")); err != nil || c.TrustedProxies() != nil {
+		t.Errorf("by default %v are believed, %v", c.TrustedProxies(), err)
 	}
 }

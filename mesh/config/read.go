@@ -288,6 +288,11 @@ func (k *checker) checkRest(c *Config) error {
 			return k.fault(fmt.Sprintf("$.addresses[%d]", i), "%w", err)
 		}
 	}
+	for i, text := range c.Proxies {
+		if _, err := proxyPrefix(text); err != nil {
+			return k.fault(fmt.Sprintf("$.trustedProxies[%d]", i), "trustedProxies: %w", err)
+		}
+	}
 	for i, m := range c.Models {
 		if fault := providerFault(m.Provider); fault != "" {
 			return k.fault(fmt.Sprintf("$.models[%d].provider", i), "provider: %s", fault)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -27,15 +28,18 @@ type Acceptor struct {
 	Admit     func(key.ID) error
 	Serve     func(context.Context, *Link)
 	Guest     func(context.Context, *Link)
+	Proxies   Proxies
 	Heartbeat time.Duration // zero means [Heartbeat]
 	Log       *slog.Logger
 
 	guard guard
+	noted sync.Once // that a proxy is not believed
 }
 
 // ServeHTTP upgrades the connection, proves both sides and hands the link over.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	from := callerOf(r)
+	from := a.Proxies.callerOf(r)
+	a.noteProxy(r, from)
 	if !a.guard.admit(time.Now(), from) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(backOff.Seconds())))
 		http.Error(w, "too many attempts from your network: wait, and check the cluster secret", http.StatusTooManyRequests)
@@ -48,6 +52,16 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Guest(a.Context, l)
 	default:
 		a.Serve(a.Context, l)
+	}
+}
+
+// noteProxy tells the owner once when a proxy of this machine names clients and is
+// not believed: all of them then count as one, and one that fails locks all out.
+func (a *Acceptor) noteProxy(r *http.Request, from netip.Addr) {
+	if from.IsLoopback() && r.Header.Get("X-Forwarded-For") != "" {
+		a.noted.Do(func() {
+			a.Log.Warn("a proxy of this machine names its clients and is not believed, so that they count as one: name it in trustedProxies", "proxy", from)
+		})
 	}
 }
 

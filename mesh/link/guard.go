@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,9 +131,17 @@ func networkOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// callerOf is the address that a connection is from. A proxy on this machine is
-// believed when it names another.
-func callerOf(r *http.Request) netip.Addr {
+// Proxies are the addresses of proxies that are believed when they name the client
+// by X-Forwarded-For. None are by default: that header is whatever a client writes.
+type Proxies []netip.Prefix
+
+func (p Proxies) has(a netip.Addr) bool {
+	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(a) })
+}
+
+// callerOf is the address that a connection is from: behind proxies that are
+// believed, the last one in the header that is none of them.
+func (p Proxies) callerOf(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
@@ -141,11 +150,14 @@ func callerOf(r *http.Request) netip.Addr {
 	if err != nil {
 		return netip.IPv6Unspecified() // a listener in memory
 	}
-	if forwarded := r.Header.Values("X-Forwarded-For"); addr.IsLoopback() && len(forwarded) > 0 {
-		list := strings.Split(forwarded[len(forwarded)-1], ",")
-		if named, err := netip.ParseAddr(strings.TrimSpace(list[len(list)-1])); err == nil {
-			addr = named
+	addr = addr.WithZone("").Unmap()
+	named := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, text := range slices.Backward(named) {
+		next, err := netip.ParseAddr(strings.TrimSpace(text))
+		if !p.has(addr) || err != nil {
+			break
 		}
+		addr = next.WithZone("").Unmap()
 	}
-	return addr.WithZone("").Unmap()
+	return addr
 }

@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -194,20 +196,30 @@ func TestGuard(t *testing.T) {
 
 func TestCallerBehindAProxy(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ remote, forwarded, want string }{
-		{"198.51.100.7:4", "", "198.51.100.7"},
-		{"198.51.100.7:4", "1.2.3.4", "198.51.100.7"}, // a stranger's word
-		{"127.0.0.1:4", "1.2.3.4, 203.0.113.9", "203.0.113.9"},
-		{"127.0.0.1:4", "nonsense", "127.0.0.1"},
-		{"[::ffff:198.51.100.7]:4", "", "198.51.100.7"},
-		{"[fe80::1%eth0]:4", "", "fe80::1"},
+	believed := Proxies{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16")}
+	for _, test := range []struct {
+		proxies                 Proxies
+		remote, forwarded, want string
+	}{
+		{nil, "127.0.0.1:4", "203.0.113.9", "127.0.0.1"}, // nobody is believed by default
+		{believed, "198.51.100.7:4", "", "198.51.100.7"},
+		{believed, "198.51.100.7:4", "1.2.3.4", "198.51.100.7"}, // a stranger's word
+		{believed, "127.0.0.1:4", "1.2.3.4, 203.0.113.9", "203.0.113.9"},
+		{believed, "[::ffff:127.0.0.1]:4", "1.2.3.4,203.0.113.9", "203.0.113.9"},
+		{believed, "127.0.0.1:4", "1.2.3.4, 203.0.113.9, 10.1.2.3", "203.0.113.9"}, // two proxies
+		{believed, "127.0.0.1:4", "10.1.2.3", "10.1.2.3"},
+		{believed, "127.0.0.1:4", "203.0.113.9, nonsense", "127.0.0.1"},
+		{believed, "127.0.0.1:4", "nonsense", "127.0.0.1"},
+		{believed, "127.0.0.1:4", "", "127.0.0.1"},
+		{believed, "[::ffff:198.51.100.7]:4", "", "198.51.100.7"},
+		{believed, "[fe80::1%eth0]:4", "", "fe80::1"},
 	} {
 		r := httptest.NewRequest("GET", "/mesh", nil)
 		r.RemoteAddr = test.remote
 		if test.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", test.forwarded)
 		}
-		if got := callerOf(r).String(); got != test.want {
+		if got := test.proxies.callerOf(r).String(); got != test.want {
 			t.Errorf("a connection from %s, forwarded for %q, counts for %s, want %s", test.remote, test.forwarded, got, test.want)
 		}
 	}
@@ -314,6 +326,35 @@ func TestFramesThatAreNotAllowed(t *testing.T) {
 		got, err := io.ReadAll(guarded)
 		if test.ok != (err == nil) || test.ok && !bytes.Equal(got, test.data) {
 			t.Errorf("%s: read %x, %v; allowed should be %v", name, got, err, test.ok)
+		}
+	}
+}
+
+// A proxy of this machine that is not believed makes all its clients one, which the
+// owner is told, once.
+func TestAProxyThatIsNotBelievedIsTold(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		proxies Proxies
+		remote  string
+		header  string
+		want    int
+	}{
+		{nil, "127.0.0.1:4", "203.0.113.9", 1},
+		{nil, "127.0.0.1:4", "", 0},
+		{nil, "198.51.100.7:4", "203.0.113.9", 0}, // anybody may write that
+		{Proxies{netip.MustParsePrefix("127.0.0.1/32")}, "127.0.0.1:4", "203.0.113.9", 0},
+	} {
+		var log bytes.Buffer
+		a := &Acceptor{Proxies: test.proxies, Log: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 2 {
+			r := httptest.NewRequest("GET", "/mesh", nil)
+			r.RemoteAddr = test.remote
+			r.Header.Set("X-Forwarded-For", test.header)
+			a.noteProxy(r, a.Proxies.callerOf(r))
+		}
+		if got := strings.Count(log.String(), "trustedProxies"); got != test.want {
+			t.Errorf("%+v: told %d times, want %d: %s", test, got, test.want, log.String())
 		}
 	}
 }
