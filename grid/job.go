@@ -20,6 +20,7 @@ type Order struct {
 	Tier     Tier
 	Metadata map[string]string // the client's own notes
 	Body     []byte            // as it came
+	Waits    string            // why it cannot be begun yet; empty when it can, as far as is known
 	Seal     json.RawMessage   // what who accepted it has to know to fulfil it; of no meaning to others
 }
 
@@ -91,6 +92,7 @@ type Job struct {
 	Tier      Tier   `json:"tier,omitempty"`
 	ExpiresAt int64  `json:"expiresAt,omitempty"` // when it is forgotten, or given up
 	Position  int    `json:"position,omitempty"`  // how many go first, itself included; 0 for unknown
+	Waiting   string `json:"waiting,omitempty"`   // why it waits, unless it is for its turn
 }
 
 // JobError says why a job has no result. Status and Code are ours.

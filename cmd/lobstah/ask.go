@@ -99,10 +99,12 @@ func (a *app) pickModel(ctx context.Context, client *apiClient) (string, error) 
 	}
 	best, ok := bestModel(models)
 	if !ok {
-		return "", cli.Hintf(errors.New("the pool has no model that answers questions"), "lobstah status shows the peers and what they have")
+		return "", cli.Hintf(errNoModel, "lobstah status shows the peers and what they have")
 	}
 	return best.ID, nil
 }
+
+var errNoModel = errors.New("the pool has no model that answers questions")
 
 func (c *askCommand) ask(ctx context.Context, a *app, client *apiClient, request chatRequest) error {
 	waiting := a.Progress("waiting for " + request.Model)

@@ -78,12 +78,18 @@ func (c *jobSubmitCommand) Run(ctx context.Context, a *app) error {
 		if !c.JSON {
 			a.note("%s", a.Style(a.Err).Dim("job "+job.ID))
 		}
+		if job.Waiting != "" && !c.JSON {
+			a.note("it waits: %s", cli.CleanLine(job.Waiting))
+		}
 		return a.awaitJob(ctx, client, job.ID, c.JSON)
 	}
 	if c.JSON {
 		return a.json(job)
 	}
 	a.say("%s", cli.CleanLine(job.ID))
+	if job.Waiting != "" {
+		a.note("it waits: %s", cli.CleanLine(job.Waiting))
+	}
 	a.note("%s", a.Style(a.Err).Dim("its answer: lobstah job result --wait "+cli.CleanLine(job.ID)))
 	return nil
 }
@@ -113,7 +119,11 @@ func (c *jobSubmitCommand) body(ctx context.Context, a *app, client *apiClient) 
 	}
 	if request.Model == "" {
 		var err error
-		if request.Model, err = a.pickModel(ctx, client); err != nil {
+		request.Model, err = a.pickModel(ctx, client)
+		if errors.Is(err, errNoModel) {
+			return nil, cli.Hintf(fmt.Errorf("%w now", errNoModel), "--model NAME leaves the question for a peer that will have NAME; lobstah status shows the peers")
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -271,6 +281,9 @@ func (c *jobGetCommand) Run(ctx context.Context, a *app) error {
 	if j.Position > 0 {
 		facts.Row("position", cli.Count(j.Position))
 	}
+	if j.Waiting != "" {
+		facts.Row("waits", j.Waiting)
+	}
 	if j.Error != nil && j.Error.Message != "" {
 		facts.Row("error", j.Error.Message)
 	}
@@ -391,7 +404,11 @@ func (a *app) printResult(j grid.Job, asJSON bool) error {
 	case j.Error != nil:
 		return fmt.Errorf("the job has no answer: %s", cli.CleanLine(cmp.Or(j.Error.Message, j.Error.Type)))
 	case j.Status != "done":
-		return cli.Hintf(fmt.Errorf("the job is %s", cli.CleanLine(j.Status)), "lobstah job result --wait %s", j.ID)
+		why := ""
+		if j.Waiting != "" {
+			why = " and waits: " + cli.CleanLine(j.Waiting)
+		}
+		return cli.Hintf(fmt.Errorf("the job is %s%s", cli.CleanLine(j.Status), why), "lobstah job result --wait %s", j.ID)
 	}
 	var answer struct {
 		Choices []struct {

@@ -202,6 +202,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
 	p.mu.Lock()
 	source := &peerList{file: p.peers, learner: p.learner, mesh: p.mesh}
+	learns := p.mesh != nil || p.learner != nil && len(p.learner.Sources()) > 0
 	p.mu.Unlock()
 	if worker != "" {
 		source.setSelf(p.self(worker))
@@ -218,7 +219,7 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	}
 	ours := p.keepJobs(jobs.Ours, grid.BestEffort, "jobs")
 	r, err := router.New(router.Config{
-		Identity: p.id.Pair, Peers: source, RoundTripper: p.overMesh(transport.RoundTripper), Ledger: routerBook{p.book}, Asked: p.awaited,
+		Identity: p.id.Pair, Peers: source, RoundTripper: p.overMesh(transport.RoundTripper), Ledger: routerBook{p.book}, Asked: p.awaited, Learns: learns,
 		Keys: s.APIKey, AllowedHosts: s.AllowHost, AllowedOrigins: s.AllowOrigin, AnyDigest: s.AnyDigest,
 		Timeouts: router.Timeouts{FirstByte: s.Timeout.FirstByte, Idle: s.Timeout.Idle, Answer: s.Timeout.Answer, Total: s.Timeout.Total},
 		Extra:    withJobs(ours, batches.pages()),

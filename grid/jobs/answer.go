@@ -16,11 +16,15 @@ import (
 
 // record is a job as it is told.
 func (s *Service) record(j *Job) grid.Job {
-	return grid.Job{
+	record := grid.Job{
 		ID: j.ID, Status: j.Shown().String(), CreatedAt: milli(j.Created), Metadata: j.Metadata, StartedAt: milli(j.Started),
-		CompletedAt: milli(j.Completed), Result: j.Result, Receipt: j.Receipt, Error: j.Fault,
-		Model: j.Model, Tier: j.Tier, ExpiresAt: milli(j.Expires),
+		CompletedAt: milli(j.Completed), Result: j.Result, Receipt: j.Receipt,
+		Model: j.Model, Tier: j.Tier, ExpiresAt: milli(j.Expires), Waiting: j.Waiting(),
 	}
+	if j.Status.Ended() {
+		record.Error = j.Fault
+	}
+	return record
 }
 
 // explain says what the store's errors mean to a client.

@@ -87,6 +87,7 @@ func openBook(t testing.TB) *book {
 // by do.
 type backend struct {
 	refuse *openai.Error
+	waits  string
 	slots  chan struct{}
 	do     func(ctx context.Context, o grid.Order, log grid.JobLog) (*openai.Error, bool)
 
@@ -117,7 +118,7 @@ func (b *backend) Receive(_ http.ResponseWriter, r *http.Request) (*grid.Order, 
 	}
 	owner := r.Header.Get("X-Owner")
 	return &grid.Order{
-		ID: receipt.NewJobID(), Owner: owner, Purse: owner, Model: request.Model, Tier: tier, Metadata: metadata, Body: body, Seal: json.RawMessage(`{}`),
+		ID: receipt.NewJobID(), Owner: owner, Purse: owner, Model: request.Model, Tier: tier, Metadata: metadata, Body: body, Waits: b.waits, Seal: json.RawMessage(`{}`),
 	}, b.refuse
 }
 

@@ -91,6 +91,9 @@ func (s *Service) submit(w http.ResponseWriter, r *http.Request, _ string) *open
 	}
 	now := s.Now()
 	j := &Job{Order: *order, State: State{Status: Queued, Created: now, Due: now, Expires: now.Add(s.Lives.Open)}}
+	if order.Waits != "" {
+		j.Fault = new(jobError(&openai.Error{Type: "waiting", Message: order.Waits}))
+	}
 	kept, again, err := s.store.submit(r.Context(), j, once, refusal != nil, s.Quota)
 	switch {
 	case errors.Is(err, ErrUnknown):
@@ -105,6 +108,7 @@ func (s *Service) submit(w http.ResponseWriter, r *http.Request, _ string) *open
 	}
 	s.answer(w, http.StatusAccepted, grid.Job{
 		ID: kept.ID, Status: kept.Shown().String(), CreatedAt: milli(kept.Created), Metadata: kept.Metadata,
+		Waiting: kept.Waiting(),
 	})
 	return nil
 }

@@ -98,15 +98,24 @@ func write(ctx context.Context, tx *sql.Conn, seq int64, s State) error {
 	_, err := tx.ExecContext(ctx, `UPDATE job SET status = ?, due = ?, started = ?, completed = ?, expires = ?, holder = ?, lease = ?,
 		attempts = ?, cancel = ?, placed = ? WHERE seq = ?`,
 		s.Status, milli(s.Due), milli(s.Started), milli(s.Completed), milli(s.Expires), s.Holder, milli(s.Lease), s.Attempts, s.Cancel, s.Placed, seq)
-	if err != nil || s.Fault == nil {
-		return err
-	}
-	fault, err := json.Marshal(s.Fault)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "UPDATE job_body SET fault = ? WHERE seq = ?", string(fault), seq)
+	fault, err := faultText(s.Fault)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE job_body SET fault = ? WHERE seq = ? AND fault <> ?", fault, seq, fault)
 	return err
+}
+
+// faultText is a fault as it is stored: JSON, empty for none.
+func faultText(e *grid.JobError) (string, error) {
+	if e == nil {
+		return "", nil
+	}
+	text, err := json.Marshal(e)
+	return string(text), err
 }
 
 // milli is a time as it is stored: Unix milliseconds, 0 for the zero time.

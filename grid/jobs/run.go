@@ -146,11 +146,14 @@ func (s *Service) unfulfilled(ctx context.Context, j *Job, log *jobLog, fault *o
 		case again && (st.Cancel || cause == grid.ErrJobCancelled) && !st.Placed:
 			return st.Fail(s.Holder, *cancelled(), now, s.Lives)
 		case again:
-			pause := leastPause
+			pause, why := leastPause, st.Fault
 			if fault != nil {
 				pause = min(max(fault.RetryAfter, leastPause), mostPause)
 			}
-			return st.Release(s.Holder, now.Add(pause))
+			if fault != nil && cause == nil { // else it is only that this program stops
+				why = new(jobError(fault))
+			}
+			return st.Release(s.Holder, now.Add(pause), why)
 		case fault == nil:
 			return st.Fail(s.Holder, *cancelled(), now, s.Lives)
 		}

@@ -56,6 +56,48 @@ func TestLateFetch(t *testing.T) {
 	})
 }
 
+// A job that waits says why, over restarts, until it is begun; what it waited
+// for is no error of its answer.
+func TestJobSaysWhyItWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ready atomic.Bool
+		s := newShop(t, func(ctx context.Context, o grid.Order, log grid.JobLog) (*openai.Error, bool) {
+			if !ready.Load() {
+				return &openai.Error{Status: 503, Type: "no_capable_peer", Message: "mini is away", RetryAfter: time.Minute}, true
+			}
+			return answers(ctx, o, log)
+		}, nil)
+		defer s.close()
+		s.backend.waits = "mini was not reached yet"
+		status, record := s.do(ann, "POST", Path, `{"model":"m","messages":[]}`)
+		if status != 202 || record.Status != "queued" || record.Waiting != "mini was not reached yet" {
+			t.Fatalf("submitted: %d %+v", status, record)
+		}
+		id := record.ID
+		waits := func(want string) {
+			t.Helper()
+			if _, r := s.get(ann, id); r.Status != "queued" || r.Waiting != want || r.Error != nil {
+				t.Errorf("%+v; want that it waits since %s", r, want)
+			}
+		}
+		waits("mini was not reached yet")
+		s.running(func() {
+			synctest.Wait()
+			waits("mini is away")
+		})
+		s.Service = s.another(nil)
+		waits("mini is away")
+		ready.Store(true)
+		s.running(func() {
+			time.Sleep(2 * time.Minute)
+			if _, r := s.get(ann, id); r.Status != "done" || r.Waiting != "" || r.Error != nil {
+				t.Errorf("answered: %+v", r)
+			}
+		})
+	})
+}
+
 // Who submitted a job may know of it; to everybody else there is none.
 func TestWhoMayKnow(t *testing.T) {
 	t.Parallel()

@@ -61,13 +61,13 @@ type State struct {
 	Due       time.Time // not to be claimed before
 	Started   time.Time // the answer was begun; zero until then
 	Completed time.Time
-	Expires   time.Time // it is given up then; once it has ended, deleted
-	Holder    string    // who has the lease
-	Lease     time.Time // until when
-	Attempts  int       // claims that ended in a crash, and the present one
-	Cancel    bool      // it was asked for
-	Placed    bool      // somebody else may have it, so only its holder can end it
-	Fault     *grid.JobError
+	Expires   time.Time      // it is given up then; once it has ended, deleted
+	Holder    string         // who has the lease
+	Lease     time.Time      // until when
+	Attempts  int            // claims that ended in a crash, and the present one
+	Cancel    bool           // it was asked for
+	Placed    bool           // somebody else may have it, so only its holder can end it
+	Fault     *grid.JobError // why it has no result; of one that waits, why it did not come to anything last time
 }
 
 // Lives is how long things are kept.
@@ -125,13 +125,14 @@ func (s State) Fail(holder string, fault grid.JobError, now time.Time, l Lives) 
 	return s.end(Failed, &fault, now, l.Failed), nil
 }
 
-// Release gives the job back, to be claimed again from due on. It did not crash
-// anybody.
-func (s State) Release(holder string, due time.Time) (State, error) {
+// Release gives the job back, to be claimed again from due on, and says why
+// unless that is nil. It did not crash anybody.
+func (s State) Release(holder string, due time.Time, why *grid.JobError) (State, error) {
 	if !s.held(holder) {
 		return s, ErrNotHeld
 	}
 	s.Attempts--
+	s.Fault = why
 	return s.requeue(due), nil
 }
 
@@ -206,6 +207,15 @@ func (s State) Shown() Status {
 		return Queued
 	}
 	return s.Status
+}
+
+// Waiting is why the job waits, empty when it does not, or for its turn alone.
+func (s State) Waiting() string {
+	looking := s.Status == Running && s.Started.IsZero() && !s.Placed // for somebody who takes it
+	if s.Fault == nil || s.Status != Queued && !looking {
+		return ""
+	}
+	return s.Fault.Message
 }
 
 func cancelled() *grid.JobError {

@@ -44,7 +44,7 @@ func must(t *testing.T) func(State, error) State {
 func TestState(t *testing.T) {
 	t.Parallel()
 	ended, _ := claimed().Finish("a", at(1), lives)
-	released, _ := placed().Release("a", at(1))
+	released, _ := placed().Release("a", at(1), nil)
 	wished, _ := claimed().WishCancel(noon, lives)
 	third := claimed()
 	third.Attempts = maxCrashes
@@ -67,8 +67,8 @@ func TestState(t *testing.T) {
 		{"finish twice", ended, func(s State) (State, error) { return s.Finish("a", at(1), lives) }, Done, ErrNotHeld},
 		{"finish although cancelling was wished", wished, func(s State) (State, error) { return s.Finish("a", at(1), lives) }, Done, nil},
 		{"fail", claimed(), func(s State) (State, error) { return s.Fail("a", grid.JobError{Type: "x"}, at(1), lives) }, Failed, nil},
-		{"release", claimed(), func(s State) (State, error) { return s.Release("a", at(5)) }, Queued, nil},
-		{"release what another holds", claimed(), func(s State) (State, error) { return s.Release("b", at(5)) }, Running, ErrNotHeld},
+		{"release", claimed(), func(s State) (State, error) { return s.Release("a", at(5), nil) }, Queued, nil},
+		{"release what another holds", claimed(), func(s State) (State, error) { return s.Release("b", at(5), nil) }, Running, ErrNotHeld},
 		{"lapse before the lease ends", claimed(), func(s State) (State, error) { return s.Lapse(noon, lives) }, Running, ErrNotReady},
 		{"lapse", claimed(), func(s State) (State, error) { return s.Lapse(at(1), lives) }, Queued, nil},
 		{"lapse of what was to be cancelled", wished, func(s State) (State, error) { return s.Lapse(at(1), lives) }, Failed, nil},
@@ -99,7 +99,7 @@ func TestState(t *testing.T) {
 func TestStateDetails(t *testing.T) {
 	t.Parallel()
 	ok := must(t)
-	if s := ok(claimed().Release("a", at(5))); s.Attempts != 0 || !s.Due.Equal(at(5)) || s.Holder != "" {
+	if s := ok(claimed().Release("a", at(5), nil)); s.Attempts != 0 || !s.Due.Equal(at(5)) || s.Holder != "" {
 		t.Errorf("released: %+v", s)
 	}
 	if s := ok(claimed().Lapse(at(1), lives)); s.Attempts != 1 || !s.Due.Equal(at(1)) {
@@ -130,7 +130,7 @@ func TestStateDetails(t *testing.T) {
 			t.Errorf("%+v is shown as %s; want %s", test.from, got, test.want)
 		}
 	}
-	elsewhere := ok(ok(placed().Begin("a", noon)).Release("a", noon))
+	elsewhere := ok(ok(placed().Begin("a", noon)).Release("a", noon, nil))
 	if elsewhere.Status != Queued || elsewhere.Shown() != Running {
 		t.Errorf("begun elsewhere and released here: shown as %s", elsewhere.Shown())
 	}
@@ -152,7 +152,7 @@ func TestStateHoldsUnderRandomEvents(t *testing.T) {
 			case 0, 1:
 				s, err = s.Claim(who, now, now.Add(time.Minute))
 			case 2:
-				s, err = s.Release(who, now)
+				s, err = s.Release(who, now, nil)
 			case 3:
 				s, err = s.Lapse(now, lives)
 			case 4:

@@ -123,8 +123,12 @@ func (s store) submit(ctx context.Context, j *Job, once []byte, only bool, q Quo
 		if j.Seq, err = result.LastInsertId(); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO job_body (seq, request, metadata, seal) VALUES (?, ?, ?, ?)",
-			j.Seq, j.Body, string(metadata), string(j.Seal))
+		fault, err := faultText(j.Fault)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO job_body (seq, request, metadata, seal, fault) VALUES (?, ?, ?, ?, ?)",
+			j.Seq, j.Body, string(metadata), string(j.Seal), fault)
 		return err
 	})
 	if err != nil || again {

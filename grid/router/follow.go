@@ -165,7 +165,7 @@ func (f *follower) nobody(ctx context.Context, v *view) error {
 	if err := f.note(ctx); err != nil {
 		return err
 	}
-	e := noOffer(v, f.order.Model, f.rt.Now())
+	e := f.rt.lacking(v, f.order.Model)
 	e.Status, e.RetryAfter = http.StatusServiceUnavailable, max(wait, min(e.RetryAfter, peerPause), time.Second)
 	return &ending{fault: e, again: true}
 }

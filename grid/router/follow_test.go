@@ -508,6 +508,63 @@ func TestReceiveJobs(t *testing.T) {
 	})
 }
 
+// A job for a peer that was never reached, or that is yet to be found, is taken
+// and says what it waits for; one that nobody will ever have is not.
+func TestJobsWaitForPeers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		learns bool
+		told   int // peers that have told their models
+		dark   int // that were never reached
+		model  string
+		waits  []string
+		fault  string
+	}{
+		{"never reached", false, 0, 1, "x", []string{"w1 is un", "connection refused"}, ""},
+		{"a model of one that was never reached, perhaps", false, 1, 1, "x", []string{`no peer has a model "x"`, "not reached yet: w2"}, ""},
+		{"a model of another", false, 1, 1, "m", nil, ""},
+		{"a model of nobody", false, 2, 0, "x", nil, "invalid_request_error"},
+		{"a model that may be found", true, 2, 0, "x", []string{`no peer has a model "x"`}, ""},
+		{"nobody", false, 0, 0, "m", nil, "no_peers"},
+		{"nobody found", true, 0, 0, "m", []string{"no peer was found yet"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, test.told, func(c *Config) { c.Learns = test.learns }, func(t *testing.T, w *world) {
+				for n := range test.dark {
+					w.addWorker(byte(test.told + n + 1)).setDark(true)
+				}
+				r, err := http.NewRequest("POST", "http://localhost/v1/jobs", strings.NewReader(`{"model":"`+test.model+`","messages":[]}`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				o, fault := w.rt.Receive(discard{}, r)
+				if fault != nil || test.fault != "" {
+					if fault == nil || fault.Type != test.fault {
+						t.Errorf("%+v; want %q", fault, test.fault)
+					}
+					return
+				}
+				for _, want := range test.waits {
+					if !strings.Contains(o.Waits, want) {
+						t.Errorf("it waits: %q; want %q", o.Waits, want)
+					}
+				}
+				if len(test.waits) == 0 {
+					if o.Waits != "" {
+						t.Errorf("it waits: %q", o.Waits)
+					}
+					return
+				}
+				if fault, again := w.rt.Fulfil(t.Context(), *o, &memoryLog{}); !again || fault == nil || fault.Message != o.Waits || fault.RetryAfter < time.Second {
+					t.Errorf("fulfilled: %+v, again %t; want that it waits", fault, again)
+				}
+			})
+		})
+	}
+}
+
 type discard struct{}
 
 func (discard) Header() http.Header         { return http.Header{} }

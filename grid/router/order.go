@@ -52,7 +52,8 @@ func (rt *Router) Receive(w http.ResponseWriter, r *http.Request) (*grid.Order, 
 		ID: receipt.NewJobID(), Owner: owner, Purse: owner, Model: pinned.Model, Tier: tier,
 		Metadata: metadata, Body: request.Body, Seal: text,
 	}
-	return o, rt.offered(r.Context(), pinned.Model, only)
+	fault := rt.offered(r.Context(), o, only)
+	return o, fault
 }
 
 // A seal is what a router has to know of an order beside what all know.
@@ -64,23 +65,56 @@ func badMember(name, message string) *openai.Error {
 	return &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: name, Message: name + ": " + message}
 }
 
-// offered refuses a model that nobody has.
-func (rt *Router) offered(ctx context.Context, model string, only key.ID) *openai.Error {
+// offered refuses a model that nobody will ever have, as far as one can tell.
+// What somebody may have waits for it, and the order says so.
+func (rt *Router) offered(ctx context.Context, o *grid.Order, only key.ID) *openai.Error {
 	v := rt.roster.sync(rt.Peers.List()).only(only)
-	switch {
-	case len(v.peers) == 0:
-		return noPeers()
-	case len(model) > maxModel:
-		return unknownModel(v, model)
+	if len(o.Model) > maxModel {
+		return unknownModel(v, o.Model)
 	}
-	if len(v.serving(model)) == 0 {
+	if len(v.serving(o.Model)) == 0 {
 		v.awaitFirstPolls(ctx)
 		v = rt.roster.sync(rt.Peers.List()).only(only)
 	}
-	if len(v.serving(model)) == 0 {
-		return noOffer(v, model, rt.Now())
+	if len(v.serving(o.Model)) > 0 {
+		return nil
 	}
+	e := rt.lacking(v, o.Model)
+	if !rt.Learns && len(v.untold()) == 0 {
+		return e
+	}
+	o.Waits = e.Message
 	return nil
+}
+
+// lacking says why nobody is known to have a model, and who still may.
+func (rt *Router) lacking(v *view, model string) *openai.Error {
+	if len(v.peers) == 0 && rt.Learns {
+		return &openai.Error{
+			Status: http.StatusServiceUnavailable, Type: "no_peers", RetryAfter: peerPause,
+			Message: "no peer was found yet",
+		}
+	}
+	if len(v.peers) == 0 {
+		e := noPeers()
+		e.RetryAfter = peerPause
+		return e
+	}
+	e := noOffer(v, model, rt.Now())
+	if untold := v.untold(); e.Status == http.StatusNotFound && len(untold) > 0 {
+		e.Message += "; not reached yet: " + some(untold)
+	}
+	return e
+}
+
+// untold names the peers that have never told what they have.
+func (v *view) untold() (names []string) {
+	for _, p := range v.peers {
+		if p.facts.Load() == nil {
+			names = append(names, p.Name())
+		}
+	}
+	return names
 }
 
 // everybody is the owner of jobs where clients show no keys.

@@ -8,10 +8,10 @@
 // (pick.go, tier.go, affinity.go, score.go), forward (attempt.go, judge.go), pass the
 // answer on (whole.go, stream.go, client.go) or say why there is none
 // (verdict.go), settle (settle.go). In the background go the polls of each
-// peer's capacity (poll.go), of receipts that are late (pending.go, asked.go) and what they learn (roster.go,
-// health.go, clock.go). Jobs, which are answered later, are accepted in order.go
-// and seen through at a peer in follow.go (submit.go, deliver.go, withdraw.go);
-// grid/jobs keeps them.
+// peer's capacity (poll.go) and late receipts (pending.go, asked.go), and what
+// they learn (roster.go, health.go, clock.go). Jobs, which are answered later,
+// are accepted in order.go and seen through at a peer in follow.go (submit.go,
+// deliver.go, withdraw.go); grid/jobs keeps them.
 //
 // It may import grid, key, receipt and openai; cmd composes it with a source of
 // peers, a ledger and a round tripper, each behind an interface that stands
@@ -121,6 +121,7 @@ type Config struct {
 	Ledger       Ledger                            // nil: no receipts are kept
 	Asked        *Asked                            // nil: receipts that come after a kill -9 are missed
 	Extra        map[string]http.Handler           // more pages, by pattern, behind the router's guard
+	Learns       bool                              // peers may come by themselves, so jobs wait for them
 	Unsigned     bool                              // requests are not signed (the channel proves us)
 	Scorer       Scorer                            // nil: [LeastWait]
 
