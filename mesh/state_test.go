@@ -49,8 +49,11 @@ func TestDialsTellHowItGoes(t *testing.T) {
 	hub := start(t, 1, http.NotFoundHandler())
 	node := start(t, 2, http.NotFoundHandler(), dials(hub.url), dials("ws://127.0.0.1:1"))
 	node.sees(hub)
-	until(t, "the second dial fails", func() bool { return node.Dials()[1].Err != nil })
-	dials := node.Dials()
+	var dials []mesh.Dial
+	until(t, "the second dial has failed and waits for the next", func() bool {
+		dials = node.Dials()
+		return dials[1].Err != nil && !dials[1].Next.IsZero()
+	})
 	if d := dials[0]; !d.Up || d.Err != nil || d.Reached != hub.ID() || d.URL != hub.url {
 		t.Errorf("the peer that is there: %+v", d)
 	}

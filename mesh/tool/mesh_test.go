@@ -252,7 +252,7 @@ func newPair(t testing.TB, change func(*tool.Config)) *pair {
 func (p *pair) reached(ctx context.Context) error {
 	once := &tool.Client{Transport: p.home}
 	once.SetWait(func(context.Context, time.Duration) error { return errors.New("once") })
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	for {
 		_, err := once.Tools(ctx, p.office)
@@ -312,9 +312,9 @@ type object = map[string]any
 
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not within 90 s", what)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 // gone waits until a process is no more than a zombie.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for alive(pid) {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %d is alive", pid)

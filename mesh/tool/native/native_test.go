@@ -527,7 +527,7 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || pid == 0 {
 		t.Fatalf("pid %d, %v", pid, err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for {
 		out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
 		if err != nil || strings.HasPrefix(strings.TrimSpace(string(out)), "Z") {
