@@ -95,7 +95,7 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 const (
-	patienceInTests = 60 * time.Second
+	patienceInTests = 90 * time.Second // for a loaded machine
 	pollInTests     = 20 * time.Millisecond
 )
 

@@ -82,7 +82,7 @@ func TestNothingLeaksAfterCancelledRequests(t *testing.T) {
 		t.Errorf("%d run, %d wait, %d bytes held", running, waiting, w.bodies.used)
 	}
 	transport.CloseIdleConnections()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for runtime.NumGoroutine() > before+5 {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<20)
