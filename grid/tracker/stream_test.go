@@ -27,7 +27,7 @@ type events struct {
 // follow reads a stream until the test ends.
 func follow(t *testing.T, server *httptest.Server, path, last string) *events {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", server.URL+path, nil)
 	if err != nil {
