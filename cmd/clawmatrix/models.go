@@ -49,6 +49,7 @@ func (n *node) openModels(ctx context.Context) error {
 	local := "127.0.0.1:" + strconv.Itoa(n.config.ProxyPort)
 	finder, err := router.New(router.Config{
 		Identity: n.id.Pair, Peers: &modelPeers{node: n}, RoundTripper: func(grid.Peer) http.RoundTripper { return n.ways },
+		NoPeers:  "no node of the mesh lends a model now: add one to models in the configuration of any node, or see clawmatrix peers",
 		Unsigned: true, AllowedHosts: []string{local}, Logger: n.log.With("part", "router"),
 	})
 	if err != nil {

@@ -56,7 +56,7 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 	defer rt.leave()
 	v := rt.roster.sync(rt.Peers.List())
 	if len(v.peers) == 0 {
-		rt.refuse(w, r, noPeers())
+		rt.refuse(w, r, rt.noPeers())
 		return
 	}
 	tier, e := tierOf(r, d)

@@ -96,7 +96,7 @@ func (rt *Router) lacking(v *view, model string) *openai.Error {
 		}
 	}
 	if len(v.peers) == 0 {
-		e := noPeers()
+		e := rt.noPeers()
 		e.RetryAfter = peerPause
 		return e
 	}

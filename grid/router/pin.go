@@ -39,7 +39,7 @@ func (v *view) only(id key.ID) *view {
 		return v
 	}
 	others := func(p *peer) bool { return p.ID != id }
-	one := &view{source: v.source, peers: slices.DeleteFunc(slices.Clone(v.peers), others), offers: map[string][]offer{}}
+	one := &view{source: v.source, peers: slices.DeleteFunc(slices.Clone(v.peers), others), offers: map[string][]offer{}, pinned: true}
 	for name, offers := range v.offers {
 		left := slices.DeleteFunc(slices.Clone(offers), func(o offer) bool { return others(o.peer) })
 		if len(left) > 0 {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"testing"
@@ -31,11 +32,24 @@ func TestPinnedPeer(t *testing.T) {
 				t.Errorf("status %d of %s", got.status, got.header.Get(PeerHeader))
 			}
 		}
-		if got := w.chat(strings.Replace(askWhole, `"m"`, `"other@`+pinned.peer.Label+`"`, 1)); got.status != 404 || !strings.Contains(got.body, "other") {
+		if got := w.chat(strings.Replace(askWhole, `"m"`, `"other@`+pinned.peer.Label+`"`, 1)); got.status != 404 || !strings.Contains(got.body, pinned.peer.Label+` has no model \"other\"`) {
 			t.Errorf("a model that it does not have: %d %s", got.status, got.body)
 		}
-		if got := w.chat(strings.Replace(askWhole, `"m"`, `"m@nobody"`, 1)); got.status != 404 {
+		if got := w.chat(strings.Replace(askWhole, `"m"`, `"m@nobody"`, 1)); got.status != 404 || !strings.Contains(got.body, `no peer called \"nobody\" lends models; ask for m@`) {
 			t.Errorf("a peer that is not known: %d %s", got.status, got.body)
 		}
 	})
+}
+
+// Who is told that there are no peers learns what to do in the words of the program.
+func TestNoPeersAtAll(t *testing.T) {
+	t.Parallel()
+	for _, advice := range []string{"", "ask the others"} {
+		inWorld(t, 0, func(c *Config) { c.NoPeers = advice }, func(t *testing.T, w *world) {
+			want := cmp.Or(advice, "lobstah peers add")
+			if got := w.chat(askWhole); got.status != 503 || !strings.Contains(got.body, want) {
+				t.Errorf("%d %s; want %q", got.status, got.body, want)
+			}
+		})
+	}
 }

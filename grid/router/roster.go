@@ -55,6 +55,7 @@ type view struct {
 	source []grid.Peer // as [Peers.List] gave it
 	peers  []*peer
 	offers map[string][]offer // by the model's name, sorted by tier
+	pinned bool               // the client insists on the one peer
 }
 
 // roster keeps the view up to date. Reading it takes no lock.

@@ -121,6 +121,7 @@ type Config struct {
 	Ledger       Ledger                            // nil: no receipts are kept
 	Asked        *Asked                            // nil: receipts that come after a kill -9 are missed
 	Extra        map[string]http.Handler           // more pages, by pattern, behind the router's guard
+	NoPeers      string                            // what clients are told when Peers are none; empty: how lobstah adds one
 	Learns       bool                              // peers may come by themselves, so jobs wait for them
 	Unsigned     bool                              // requests are not signed (the channel proves us)
 	Scorer       Scorer                            // nil: [LeastWait]

@@ -31,10 +31,10 @@ func tooLarge(limit int64) *openai.Error {
 	}
 }
 
-func noPeers() *openai.Error {
+func (rt *Router) noPeers() *openai.Error {
 	return &openai.Error{
 		Status: http.StatusServiceUnavailable, Type: "no_peers",
-		Message: "no peers configured; add one: lobstah peers add PUBKEY URL [LABEL], or run lobstah up to use this machine's engine",
+		Message: cmp.Or(rt.NoPeers, "no peers configured; add one: lobstah peers add PUBKEY URL [LABEL], or run lobstah up to use this machine's engine"),
 	}
 }
 
@@ -73,7 +73,7 @@ func noOffer(v *view, model string, now time.Time) *openai.Error {
 }
 
 func unknownModel(v *view, model string) *openai.Error {
-	message := fmt.Sprintf("no peer has a model %.200q", model)
+	message := v.lacks(model)
 	if near := nearest(model, v.offers); len(near) > 0 {
 		message += "; did you mean " + strings.Join(near, " or ") + "?"
 	}
@@ -81,6 +81,24 @@ func unknownModel(v *view, model string) *openai.Error {
 		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "model_not_found", Param: "model",
 		Message: message + "; GET /v1/models lists them", Extra: map[string]any{"model": model[:min(len(model), maxModel)]},
 	}
+}
+
+// lacks says that nobody who may be asked has a model.
+func (v *view) lacks(model string) string {
+	if v.pinned && len(v.peers) == 1 {
+		return fmt.Sprintf("%s has no model %.200q", v.peers[0].Name(), model)
+	}
+	message := fmt.Sprintf("no peer has a model %.200q", model)
+	at := max(0, strings.LastIndexByte(model, '@'))
+	name, who := model[:at], model[min(at+1, len(model)):]
+	if at == 0 || len(v.serving(name)) == 0 {
+		return message
+	}
+	var bearers []string
+	for _, o := range v.serving(name) {
+		bearers = append(bearers, name+"@"+o.peer.Name())
+	}
+	return fmt.Sprintf("no peer called %.80q lends models; ask for %s, or for %s at whoever is best", who, some(bearers), name)
 }
 
 func timeIsUp(limit time.Duration, failures []failure) *openai.Error {

@@ -137,7 +137,7 @@ func TestEngineFailures(t *testing.T) {
 		{"status 500 for a stream", true, refuse(500, `{"error":{"message":"fake failure"}}`), 502, "fake failure", ""},
 		{"its own limit", true, refuse(503, `{"error":"server busy"}`), 503, "server busy", ""},
 		{"request too long", true, refuse(400, `{"error":{"message":"exceeds the context"}}`), 400, "exceeds the context", ""},
-		{"worker's key refused", true, refuse(401, `{"error":{"message":"Invalid API Key"}}`), 502, "--engine-key", ""},
+		{"worker's key refused", true, refuse(401, `{"error":{"message":"Invalid API Key"}}`), 502, "give it a key", ""},
 		{"unreachable", true, func(context.Context, engine.Call) (*engine.Answer, error) {
 			return nil, &openai.Error{Status: 502, Type: "engine_error", Message: "connection refused"}
 		}, 502, "connection refused", ""},

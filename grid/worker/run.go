@@ -183,7 +183,7 @@ func (j *job) fromEngine(e *openai.Error) *openai.Error {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		out.RetryAfter = wholeSeconds(e.RetryAfter)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return engineFault("engine_refused", "the engine refused the worker (%d): %s; its owner sets --engine-key", e.Status, e.Message)
+		return engineFault("engine_refused", "the engine refused the worker (%d): %s; its owner has to give it a key that it takes", e.Status, e.Message)
 	default:
 		out.Status = http.StatusBadGateway
 		j.w.facts.soon()
