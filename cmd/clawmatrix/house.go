@@ -84,14 +84,19 @@ func (n *node) keepHouse(ctx context.Context) {
 		case <-n.banned.some:
 		}
 		for id := range n.banned.take() {
-			n.tools.Drop(id)
-			n.desk.Drop(id)
-			n.exchange.Drop(id)
+			n.drop(id, "the node was revoked")
 		}
 		if err := n.keepRevocations(ctx); err != nil {
 			n.log.Error("cannot keep a revocation: it will be asked of the others after a restart", "err", err)
 		}
 	}
+}
+
+// drop ends what runs here for a node, and what this one asked of it.
+func (n *node) drop(id key.ID, why string) {
+	n.tools.Drop(id)
+	n.desk.Drop(id, why)
+	n.exchange.Drop(id, why)
 }
 
 // told is what a process of another node was told last.

@@ -121,19 +121,26 @@ func (n *node) revoke(ctx context.Context, in revokeRequest) (out revoked, err e
 	return n.rotate(ctx, out)
 }
 
-// rotate makes a new secret and hands it to those who stay.
-func (n *node) rotate(ctx context.Context, out revoked) (revoked, error) {
+// renew puts a new secret in force that one node is not to learn.
+func (n *node) renew(ctx context.Context, without key.ID) (r trust.Rotation, err error) {
 	n.rotating.Lock()
 	defer n.rotating.Unlock()
 	current, retired, err := n.state.texts()
 	if err != nil {
-		return out, err
+		return r, err
 	}
-	r, err := trust.Rotate(n.id.Pair, out.Key, slices.Concat(current, retired), time.Now())
+	r, err = trust.Rotate(n.id.Pair, without, slices.Concat(current, retired), time.Now())
 	if err != nil {
-		return out, err
+		return r, err
 	}
-	if err := n.adopt(ctx, r); err != nil {
+	return r, n.adopt(ctx, r)
+}
+
+// rotate makes a new secret and hands it to those who stay. Meanwhile another one
+// may come.
+func (n *node) rotate(ctx context.Context, out revoked) (revoked, error) {
+	r, err := n.renew(ctx, out.Key)
+	if err != nil {
 		return out, err
 	}
 	out.Rotated, out.Told, out.Away, out.Without = true, []string{}, []string{}, []string{}

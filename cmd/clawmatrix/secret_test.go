@@ -5,14 +5,21 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"lobstah/internal/cli"
+	"lobstah/internal/control"
 	"lobstah/key"
+	"lobstah/mesh"
+	"lobstah/mesh/link"
+	"lobstah/mesh/member"
 	"lobstah/mesh/trust"
 )
 
@@ -37,6 +44,80 @@ func inProcess(t *testing.T) *node {
 		}
 	})
 	return n
+}
+
+// While a node is told of a new secret that takes its time, another new one can come.
+func TestRotationWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	n := inProcess(t)
+	friend := key.FromSeed([32]byte{1})
+	if _, err := n.pin(t.Context(), trust.Pin{Name: "friend", Key: friend.ID(), How: trust.ByWords, Since: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	asked, answer := make(chan struct{}), make(chan struct{})
+	runBoth(t, n, friend, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		select {
+		case <-answer:
+		case <-r.Context().Done():
+		}
+		control.Reply(w, none{}, nil)
+	}))
+	rotated := make(chan revoked, 1)
+	go func() {
+		out, err := n.rotate(t.Context(), revoked{Key: key.FromSeed([32]byte{2}).ID()})
+		if err != nil {
+			t.Error(err)
+		}
+		rotated <- out
+	}()
+	<-asked
+	current, retired, err := n.state.texts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := trust.Rotate(friend, key.FromSeed([32]byte{3}).ID(), slices.Concat(current, retired), time.Now().Add(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.considerSecret(t.Context(), friend.ID(), r); err != nil { // did wait for the answer once
+		t.Error(err)
+	}
+	close(answer)
+	if out := <-rotated; !slices.Equal(out.Told, []string{"friend"}) {
+		t.Errorf("told %v; want the friend", out.Told)
+	}
+}
+
+// runBoth runs a node and another one of its mesh, which answers calls by a handler,
+// until the test ends. Both know each other when it returns.
+func runBoth(t *testing.T, n *node, other key.Pair, handler http.Handler) {
+	t.Helper()
+	secret, err := link.NewSecret(n.config.Secret[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	friend, err := mesh.New(mesh.Config{
+		Pair: other, Name: "friend", Secrets: []link.Secret{secret},
+		Peers: []mesh.Peer{{URL: "ws://127.0.0.1:" + strconv.Itoa(n.config.ListenPort), Key: n.id.ID()}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler}
+	var running sync.WaitGroup
+	running.Go(func() { _ = friend.Run(t.Context()) }) // that it was closed
+	running.Go(func() { _ = n.mesh.Run(t.Context()) })
+	running.Go(func() { _ = server.Serve(friend.Listener()) })
+	t.Cleanup(func() {
+		server.Close()
+		friend.Close()
+		n.mesh.Close()
+		running.Wait()
+	})
+	eventually(t, "the two know each other", patienceInTests, func() bool {
+		return slices.ContainsFunc(n.mesh.Members(), func(m member.Member) bool { return m.Key == other.ID() && m.Status == member.Alive })
+	})
 }
 
 // A new secret counts only when a verified node brings one that a verified node

@@ -50,7 +50,7 @@ func (n *node) openTools() error {
 		return err
 	}
 	server, err := tool.NewServer(tool.Options{
-		Self: tool.Executor{Node: n.config.NodeID, Key: n.id.ID()}, Policy: policy, Backends: backends, Identify: n.toolCaller,
+		Self: tool.Executor{Node: n.config.NodeID, Key: n.id.ID()}, Policy: policy, Backends: backends, Identify: n.toolCaller, Verified: n.verified,
 		Audit: log, Approve: tool.NewApprover(n.config.ToolProxy.Approve), Memory: memory, Log: n.log.With("part", "tools"),
 	})
 	if err != nil {

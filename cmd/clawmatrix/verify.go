@@ -151,7 +151,11 @@ func (n *node) unpin(ctx context.Context, who selfReport) (none, error) {
 	if pin, ok := n.state.pin(who.Key); ok && pin.How == trust.ByConfiguration {
 		return none{}, &control.Error{Message: fmt.Sprintf("%s is pinned by its key in %s", who.Node, n.home.Config), Hint: "take it out there and start the node again"}
 	}
-	return none{}, n.editPins(ctx, func(path string) error { return trust.Remove(path, who.Key) })
+	err := n.editPins(ctx, func(path string) error { return trust.Remove(path, who.Key) })
+	if err == nil && !n.verified(who.Key) {
+		n.drop(who.Key, "the node is not verified any more")
+	}
+	return none{}, err
 }
 
 // editPins changes the file of pins and puts it in force.

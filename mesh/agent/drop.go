@@ -2,13 +2,13 @@ package agent
 
 import "lobstah/key"
 
-// Drop ends all tasks of a node that is no member any more, those that wait too.
-func (d *Desk) Drop(id key.ID) {
+// Drop ends all tasks of a node that may ask nothing any more, those that wait too.
+func (d *Desk) Drop(id key.ID, why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range d.tasks {
 		if e.task.Node == id && !e.task.State.Final() {
-			d.stop(e, "the node that asked was revoked")
+			d.stop(e, why)
 		}
 	}
 }
@@ -22,13 +22,13 @@ func (d *Desk) barred(e *entry, s *seat) error {
 	return s.Accepts(d.cfg.Caller(e.task.Node))
 }
 
-// Drop ends what this node asked of one that is no member any more.
-func (o *Outbox) Drop(id key.ID) {
+// Drop ends what this node asked of one that it does not trust any more.
+func (o *Outbox) Drop(id key.ID, why string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range o.tasks {
 		if s.task.Node == id {
-			o.end(s, Lost, "", "the node was revoked")
+			o.end(s, Lost, "", why)
 		}
 	}
 }

@@ -23,12 +23,12 @@ func TestDropEndsTheTasksOfANode(t *testing.T) {
 		defer out.stop()
 		running, waiting := mustAsk(t, out, "one"), mustAsk(t, out, "two")
 		<-agent.began
-		desk.Desk.Drop(key.ID{99})
+		desk.Desk.Drop(key.ID{99}, "revoked")
 		synctest.Wait()
 		if states := statesOf(desk); !slices.Equal(states, []State{Queued, Working}) && !slices.Equal(states, []State{Working, Queued}) {
 			t.Fatalf("after another node was revoked: %v", states)
 		}
-		desk.Desk.Drop(asking)
+		desk.Desk.Drop(asking, "the node was revoked")
 		for _, id := range []string{running.ID, waiting.ID} {
 			if task := mustEnd(t, out, id, Cancelled, ""); !strings.Contains(task.Error, "revoked") {
 				t.Errorf("why: %q", task.Error)
@@ -55,7 +55,7 @@ func TestDropEndsWhatWasAskedOfANode(t *testing.T) {
 		task := mustAsk(t, out, "one")
 		<-agent.began
 		m.cut(true)
-		out.Outbox.Drop(other)
+		out.Outbox.Drop(other, "the node was revoked")
 		mustEnd(t, out, task.ID, Lost, "")
 	})
 }

@@ -100,6 +100,10 @@ func (s *Server) begin(call *Call, backend Backend, r *Request) (run *running, j
 	if err := s.room(call.Caller); err != nil {
 		return nil, false, err
 	}
+	// A request may be long on its way, and [Server.Drop] finds what has begun.
+	if c := call.Caller; c.Verified && s.opt.Verified != nil && !s.opt.Verified(c.Key) {
+		return nil, false, refuse(CodeUnverified, "", "%s is not verified here any more", c)
+	}
 	run = &running{call: call, id: id, digest: callDigest(call), done: make(chan struct{}), wakeup: make(chan struct{}, 1), waiters: 1}
 	if call.Key != "" {
 		s.keyed[id] = run

@@ -43,6 +43,7 @@ type Options struct {
 	Policy   *Policy
 	Backends []Backend
 	Identify Identify
+	Verified func(key.ID) bool // asked again when a call begins; nil believes Identify
 	Audit    Auditor
 	Approve  Approver      // nil asks nobody
 	Memory   *Memory       // nil remembers keys until the process ends

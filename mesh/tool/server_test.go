@@ -242,6 +242,16 @@ func TestDrop(t *testing.T) {
 	}
 }
 
+// A request that was under way when its node was forgotten does not begin.
+func TestNotVerifiedByThen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Verified = func(id key.ID) bool { return id != home.Key } })
+	_, err := w.invoke(t.Context(), Request{Tool: "echo"})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUnverified || !strings.Contains(w.log.String(), "refused echo") {
+		t.Errorf("%v, kept %s; want a refusal", err, w.log.String())
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
