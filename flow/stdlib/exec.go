@@ -50,7 +50,8 @@ func runExec(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		}
 	}
 	if call.Args.Truthy("json") {
-		return interp.Output{Output: out.items(jsonItems, check)}, nil
+		items := func(r io.Reader) interp.Seq { return jsonItems(r, call.Budget) }
+		return interp.Output{Output: out.items(items, check)}, nil
 	}
 	return interp.Output{Output: out.items(lines, check)}, nil
 }

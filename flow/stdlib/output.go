@@ -257,11 +257,14 @@ func readLine(r *bufio.Reader) (string, error) {
 	}
 }
 
-// jsonItems yields the items of one JSON text.
-func jsonItems(r io.Reader) interp.Seq {
+// jsonItems yields the items of one JSON text. None may take more memory than the run may hold.
+func jsonItems(r io.Reader, budget *interp.Budget) interp.Seq {
 	return func(yield func(value.Value, error) bool) {
 		d := value.NewDecoder(r)
 		d.MaxItem = itemLimit
+		if limit, _ := budget.Run(); limit > 0 {
+			d.MaxHeld = min(limit, value.MaxParsed)
+		}
 		for v, err := range d.Items() {
 			if err != nil {
 				yield(value.Undefined, fmt.Errorf("exec --json could not parse stdout as JSON: %w", err))

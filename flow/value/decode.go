@@ -11,6 +11,10 @@ import (
 // MaxDepth is how deep lists and objects may nest in JSON text.
 const MaxDepth = 5000
 
+// MaxParsed is how much memory the values of one JSON text may take, as [Value.Size] counts it: a text of nothing but brackets and commas takes
+// much more as values.
+const MaxParsed = 1 << 30
+
 // SyntaxError is a fault in JSON text.
 type SyntaxError struct {
 	Message      string
@@ -39,9 +43,12 @@ func Parse(text string) (Value, error) {
 type Decoder struct {
 	// MaxItem caps the text of one item that [Decoder.Items] yields, in bytes; 0 means no cap.
 	MaxItem int
+	// MaxHeld caps the memory of one item, or of all of a text that is one; 0 means MaxParsed.
+	MaxHeld int64
 
 	r       io.Reader
-	spent   int // bytes read since the last item
+	spent   int   // bytes read since the last item
+	held    int64 // what its values take so far
 	buf     []byte
 	pos     int
 	failed  error    // what r ended with
@@ -73,7 +80,7 @@ func (d *Decoder) Items() func(yield func(Value, error) bool) {
 		var err error
 		if d.buf[d.pos] == '[' {
 			d.pos++
-			err = d.list(0, func(v Value) bool { d.spent = 0; more = yield(v, nil); return more })
+			err = d.list(0, func(v Value) bool { d.spent, d.held = 0, 0; more = yield(v, nil); return more })
 		} else {
 			var v Value
 			if v, err = d.value(0); err == nil {
@@ -211,9 +218,13 @@ func (d *Decoder) end(space func(rune) bool) error {
 }
 
 func (d *Decoder) value(depth int) (Value, error) {
+	if err := d.hold(valueBytes); err != nil {
+		return Undefined, err
+	}
 	switch c := d.blank(); {
 	case c == '"':
 		s, err := d.text()
+		d.held += int64(len(s))
 		return String(s), err
 	case c == '{':
 		return d.object(depth)
@@ -232,6 +243,18 @@ func (d *Decoder) value(depth int) (Value, error) {
 		return Null, d.word("null")
 	}
 	return Undefined, d.unexpected()
+}
+
+// hold counts memory of the values at hand.
+func (d *Decoder) hold(n int64) error {
+	limit := d.MaxHeld
+	if limit == 0 {
+		limit = MaxParsed
+	}
+	if d.held += n; d.held > limit {
+		return d.fault("JSON takes more than %d bytes of memory", limit)
+	}
+	return nil
 }
 
 func (d *Decoder) word(w string) error {
@@ -277,6 +300,7 @@ func (d *Decoder) object(depth int) (Value, error) {
 		return Undefined, d.fault("JSON nests deeper than %d", MaxDepth)
 	}
 	d.pos++
+	d.held += 2 * valueBytes
 	for len(d.shapes) <= depth {
 		d.shapes = append(d.shapes, emptyShape)
 	}
@@ -311,7 +335,9 @@ func (d *Decoder) member(o *members, depth int) error {
 	if err != nil {
 		return err
 	}
-	o.key(key)
+	if isNew := o.key(key); isNew {
+		d.held += int64(len(key)) + keyBytes
+	}
 	if d.blank() != ':' {
 		return d.unexpected()
 	}
@@ -329,10 +355,14 @@ type members struct {
 	last  string   // the key at hand, for slow
 }
 
-func (m *members) key(k []byte) {
+// keyBytes is what a key takes beside its text: its header, and its place in an index.
+const keyBytes = 48
+
+// key takes the next key, and reports whether it is not the expected one, so that memory is needed for it.
+func (m *members) key(k []byte) (isNew bool) {
 	if m.slow == nil {
 		if i := len(m.vals); i < len(m.guess.keys) && m.guess.keys[i] == string(k) {
-			return
+			return false
 		}
 		m.slow = &Builder{}
 		for i, v := range m.vals {
@@ -340,6 +370,7 @@ func (m *members) key(k []byte) {
 		}
 	}
 	m.last = string(k)
+	return true
 }
 
 func (m *members) value(v Value) {

@@ -30,7 +30,32 @@ func Slice16(s string, from, to int) string {
 	if from <= 0 && len(s) <= to {
 		return s
 	}
+	if from = max(from, 0); to <= from {
+		return ""
+	}
+	start, whole := offset16(s, from)
+	size, wholeToo := offset16(s[start:], to-from)
+	if whole && wholeToo {
+		return s[start : start+size]
+	}
 	return FromUnits(clip(Units(s), from, to))
+}
+
+// offset16 is where the first n units of s end, as a byte offset; whole is false if that is in the middle of a pair.
+func offset16(s string, n int) (at int, whole bool) {
+	for ; at < len(s); at++ {
+		switch b := s[at]; {
+		case b >= 0x80 && b < 0xC0:
+			continue // within a character
+		case n <= 0:
+			return at, n == 0
+		case b >= 0xF0:
+			n -= 2
+		default:
+			n--
+		}
+	}
+	return at, n >= 0
 }
 
 func clip(units []uint16, from, to int) []uint16 {

@@ -301,3 +301,41 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// A text of brackets and commas takes much more memory than itself, and an item of a stream starts anew.
+func TestDecoderCapsMemory(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		text string
+		ok   bool
+	}{
+		{"[[" + strings.Repeat("0,", 1000) + "0]]", false},
+		{"[" + strings.Repeat("[0,0,0,0],", 1000) + "0]", true},
+		{"{\"a\":[" + strings.Repeat("{},", 300) + "0]}", false},
+		{"{\"a\":\"" + strings.Repeat("x", 20000) + "\",\"b\":0}", false},
+		{"{" + strings.Repeat(`"a":0,`, 100) + `"b":0}`, true},
+	}
+	for _, tt := range tests {
+		d := NewDecoder(strings.NewReader(tt.text))
+		d.MaxHeld = 10000
+		err := lastError(d)
+		if tooMuch := err != nil && strings.Contains(err.Error(), "more than 10000 bytes of memory"); tooMuch == tt.ok || tt.ok && err != nil {
+			t.Errorf("%.40s: got %v, want success: %v", tt.text, err, tt.ok)
+		}
+	}
+}
+
+// Cutting by bytes gives what cutting the units gives, also in the middle of a pair.
+func TestSlice16(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "abc", "aé海🚀b", "🚀🚀", FromUnits([]uint16{'a', 0xD83D, 'b', 0xDE80, 0xD83D, 0xDE80})} {
+		units := Units(s)
+		for from := -1; from <= len(units)+1; from++ {
+			for to := from - 1; to <= len(units)+2; to++ {
+				if got, want := Slice16(s, from, to), FromUnits(clip(units, from, to)); got != want {
+					t.Errorf("Slice16(%q, %d, %d) = %q, want %q", s, from, to, got, want)
+				}
+			}
+		}
+	}
+}
