@@ -21,6 +21,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"lobstah/flow/syntax"
@@ -157,15 +158,29 @@ func located(ctx context.Context, seq Seq, i int, stage syntax.Stage) Seq {
 	}
 }
 
-// StageError is an error with the stage that it comes from. Its text is the cause's.
+// StageError is an error with the stage that it comes from. Its text is the cause's, without the secrets that the stage was given: a server
+// that gets a token may repeat it in what it complains.
 type StageError struct {
 	Stage int // index
 	Name  string
 	Text  string // the stage, without its secrets
 	Err   error
+
+	secrets []string
 }
 
-func (e *StageError) Error() string { return e.Err.Error() }
+// minSecret is the length below which a secret is not looked for, because it would be found everywhere.
+const minSecret = 6
+
+func (e *StageError) Error() string {
+	text := e.Err.Error()
+	for _, s := range e.secrets {
+		if len(s) >= minSecret {
+			text = strings.ReplaceAll(text, s, "***")
+		}
+	}
+	return text
+}
 
 // Unwrap returns the cause.
 func (e *StageError) Unwrap() error { return e.Err }
@@ -181,7 +196,7 @@ func at(err error, i int, stage syntax.Stage) error {
 		e.Stage, e.Name = i, stage.Name
 		return e
 	}
-	return &StageError{Stage: i, Name: stage.Name, Text: stage.Redacted(), Err: err}
+	return &StageError{Stage: i, Name: stage.Name, Text: stage.Redacted(), Err: err, secrets: stage.Secrets()}
 }
 
 // Unknown returns the first command name of the pipeline that the registry lacks, and whether there is one.

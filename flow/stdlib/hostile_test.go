@@ -79,6 +79,24 @@ func TestHostileGateway(t *testing.T) {
 	}
 }
 
+// A server may repeat the token that it got; what it says does not.
+func TestServersCannotRepeatATokenInErrors(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "no such user: "+strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	for _, text := range []string{
+		"openclaw.invoke --tool a --action b --token hunter2hunter2 --url " + server.URL, "llm.invoke --provider openclaw --token hunter2hunter2 hi",
+		"mcp.list --token hunter2hunter2 --url " + server.URL,
+	} {
+		_, err := run(t, world(t, "OPENCLAW_URL="+server.URL), text)
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want an error without the token", text, err)
+		}
+	}
+}
+
 // A file that never ends is not read to its end.
 func TestEndlessTemplate(t *testing.T) {
 	t.Parallel()

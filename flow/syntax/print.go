@@ -73,10 +73,27 @@ func (s Stage) Redacted() string {
 	hidden := s
 	flags := s.Args.Flags()
 	for name := range flags.All() {
-		if low := strings.ToLower(name); strings.Contains(low, "token") && !strings.Contains(low, "tokens") || strings.Contains(low, "key") && strings.Contains(low, "api") {
+		if isSecret(name) {
 			flags = flags.With(name, value.String("***"))
 		}
 	}
 	hidden.Args.flags = flags
 	return hidden.String()
+}
+
+// Secrets are the texts that [Stage.Redacted] hides.
+func (s Stage) Secrets() []string {
+	var out []string
+	for name, v := range s.Args.Flags().All() {
+		if text, ok := v.AsString(); ok && isSecret(name) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// isSecret reports whether the value of a flag is one: --token, --api-key, but not --max-output-tokens.
+func isSecret(flag string) bool {
+	low := strings.ToLower(flag)
+	return strings.Contains(low, "token") && !strings.Contains(low, "tokens") || strings.Contains(low, "key") && strings.Contains(low, "api")
 }
