@@ -3,6 +3,7 @@ package workflow
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,8 +43,20 @@ func CheckSource(name, source string, commands *interp.Registry) []Problem {
 	slices.SortStableFunc(l.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
+	if len(l.problems) > maxProblems {
+		rest := l.problems[maxProblems:]
+		if slices.ContainsFunc(rest, func(p Problem) bool { return p.Severity == Fault }) {
+			l.unlisted = Fault
+		}
+		more := Problem{Severity: cmp.Or(l.unlisted, Warning), Line: rest[0].Line, Column: rest[0].Column,
+			Message: fmt.Sprintf("there are more problems than %d; from here on they are not listed", maxProblems)}
+		return append(l.problems[:maxProblems:maxProblems], more)
+	}
 	return l.problems
 }
+
+// maxProblems is how many problems of a file are listed. Nobody reads so many, and each costs time.
+const maxProblems = 200
 
 func syntaxHint(message string) string {
 	if strings.HasPrefix(message, "Nested mappings") {
@@ -61,15 +74,31 @@ type linter struct {
 	known    map[string]bool // ids whose results exist by now
 	all      map[string]bool // all ids of the file
 	args     map[string]bool
-	gated    bool // a step before this one waits for a person
+	gated    bool     // a step before this one waits for a person
+	unlisted Severity // of what was found after the list was full
+}
+
+// isFull reports whether there are more problems than will be listed, one of which has this severity.
+func (l *linter) isFull(sev Severity) bool {
+	full := len(l.problems) > maxProblems
+	if full && l.unlisted != Fault {
+		l.unlisted = sev
+	}
+	return full
 }
 
 func (l *linter) add(sev Severity, n *node, message, hint string) {
+	if l.isFull(sev) {
+		return
+	}
 	l.problems = append(l.problems, Problem{sev, n.line, n.col, message, hint})
 }
 
 // addAt reports at a byte of a text.
 func (l *linter) addAt(sev Severity, n *node, offset int, message, hint string) {
+	if l.isFull(sev) {
+		return
+	}
 	line, col := n.at(l.source, offset)
 	l.problems = append(l.problems, Problem{sev, line, col, message, hint})
 }
@@ -158,19 +187,25 @@ func (l *linter) loop(s *Step) {
 	case ok:
 		l.reference(over, 0, ref)
 	}
-	outer := l.known
-	l.known = map[string]bool{s.Loop.Item: true, s.Loop.Index: true}
-	for id := range outer {
-		l.known[id] = true
+	var own []string // known within the loop only
+	know := func(id string) {
+		if !l.known[id] {
+			l.known[id] = true
+			own = append(own, id)
+		}
 	}
+	know(s.Loop.Item)
+	know(s.Loop.Index)
 	for _, sub := range s.Loop.Steps {
 		l.keys(sub.node, "loop step", subKeys)
 		l.condition(sub)
 		l.stdin(sub)
 		l.text(sub)
-		l.known[sub.ID] = true
+		know(sub.ID)
 	}
-	l.known = outer
+	for _, id := range own {
+		delete(l.known, id)
+	}
 }
 
 func (l *linter) nested(s *Step) {
@@ -235,6 +270,7 @@ func (l *linter) reference(n *node, offset int, ref reference) {
 	switch {
 	case !l.known[ref.id] && l.all[ref.id]:
 		l.addAt(Fault, n, offset, "step "+ref.id+" runs later, so it has no result yet", "move this step behind it")
+	case !l.known[ref.id] && l.isFull(Fault):
 	case !l.known[ref.id]:
 		l.addAt(Fault, n, offset, "Unknown step reference: "+ref.String(), didYouMean(ref.id, l.known))
 	default:

@@ -46,12 +46,15 @@ func setOf(words []string) map[string]bool {
 
 // didYouMean names the known word that is nearest, if one is near.
 func didYouMean(word string, known map[string]bool) string {
-	const longest = 64 // no word of ours is half as long
-	if len(word) > longest {
+	const longest, most = 64, 1000 // no word of ours is half as long, and nobody has so many steps
+	if len(word) > longest || len(known) > most {
 		return ""
 	}
 	best, at := "", max(2, len(word)/3)+1
 	for _, k := range slices.Sorted(maps.Keys(known)) {
+		if len(k) > longest {
+			continue
+		}
 		if d := spelling.Distance(word, k); d < at {
 			best, at = k, d
 		}

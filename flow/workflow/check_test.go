@@ -97,3 +97,21 @@ func TestCheckReadsFiles(t *testing.T) {
 		t.Errorf("Check = %v", err)
 	}
 }
+
+// A file with very many faults is read in a moment, and the exit code knows of those that are not listed.
+func TestCheckListsSoManyProblems(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("args: {x: {}}\nsteps:\n")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "  - {id: s%d, run: 'echo ${x}', for_each_item: 1}\n", i)
+	}
+	file := b.String()
+	for last, want := range map[string]workflow.Severity{"": workflow.Warning, "  - {id: z, run: ls, when: $none.json}\n": workflow.Fault} {
+		problems := workflow.CheckSource("x.yaml", file+last, nil)
+		got := problems[len(problems)-1]
+		if len(problems) != 201 || got.Severity != want || !strings.Contains(got.Message, "more problems than 200") {
+			t.Errorf("%q: %d problems, the last %+v, want 201 and %s", last, len(problems), got, want)
+		}
+	}
+}

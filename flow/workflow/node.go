@@ -44,14 +44,8 @@ func (n *node) at(source string, offset int) (line, col int) {
 
 // indentOf is how many blanks a line begins with.
 func indentOf(source string, line int) int {
-	for range line - 1 {
-		_, rest, ok := strings.Cut(source, "\n")
-		if !ok {
-			return 0
-		}
-		source = rest
-	}
-	return len(source) - len(strings.TrimLeft(source, " "))
+	text, _ := lineOf(source, line)
+	return len(text) - len(strings.TrimLeft(text, " "))
 }
 
 type field struct {

@@ -26,11 +26,11 @@ func (e *SyntaxError) Error() string {
 
 // caret shows a line of source with a caret below a column. Long lines are cut around it.
 func caret(source string, line, col int) string {
-	lines := strings.Split(source, "\n")
-	if line < 1 || line > len(lines) {
+	text, ok := lineOf(source, line)
+	if !ok {
 		return ""
 	}
-	text, at := strings.TrimRight(lines[line-1], "\r"), col-1
+	at := col - 1
 	if at >= 60 && value.Len16(text) > 80 {
 		from := min(at-39, value.Len16(text)-79)
 		text, at = "…"+value.Slice16(text, from, value.Len16(text)), at-from+1
@@ -39,6 +39,17 @@ func caret(source string, line, col int) string {
 		text = value.Cut16(text, 79) + "…"
 	}
 	return text + "\n" + blanks(text, at) + "^"
+}
+
+// lineOf is a line of a text without its end, counted from 1.
+func lineOf(source string, line int) (text string, ok bool) {
+	for ; line > 1; line-- {
+		if _, source, ok = strings.Cut(source, "\n"); !ok {
+			return "", false
+		}
+	}
+	text, _, _ = strings.Cut(source, "\n")
+	return strings.TrimRight(text, "\r"), line == 1
 }
 
 // blanks is as wide as the first n characters of text; tabs stay tabs.
