@@ -148,3 +148,31 @@ func TestGuestsAreHeldToTheirModels(t *testing.T) {
 		}
 	}
 }
+
+// A guest is told of the models that were lent to it and of no others, not even
+// by a refusal.
+func TestGuestsSeeTheirModelsAlone(t *testing.T) {
+	t.Parallel()
+	w := newTestWorker(says(thirty, ""), &fakeLedger{}, func(c *Config) {
+		c.Admission = friends{labels: map[key.ID]string{peer.ID(): "guest", stranger1.ID(): "friend"}, models: map[key.ID]string{peer.ID(): "qwen2.5:7b"}}
+	})
+	url := serve(t, remote(w, lan))
+	for _, path := range []string{"/capacity", "/v1/models"} {
+		for _, tt := range []struct {
+			by    key.Pair
+			other bool
+		}{{peer, false}, {stranger1, true}, {workerPair, true}} {
+			got := get(url+path, signedBy(tt.by))(t)
+			if got.status != 200 || !strings.Contains(got.body, "qwen2.5:7b") || strings.Contains(got.body, "llama3.1:8b") != tt.other {
+				t.Errorf("%s for %s: %d %s", path, tt.by.ID().Short(), got.status, got.body)
+			}
+		}
+	}
+	for i, by := range []key.Pair{peer, stranger1} {
+		other := i == 1
+		got := do(t, post(t, url, chatPath, strings.ReplaceAll(chatBody, "llama3.1:8b", "llama3.1:9b"), signedBy(by)))
+		if got.status != 404 || !strings.Contains(got.body, "qwen2.5:7b") || strings.Contains(got.body, "llama3.1:8b") != other {
+			t.Errorf("a typo of %s: %d %s", by.ID().Short(), got.status, got.body)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"lobstah/grid"
 	"lobstah/openai"
@@ -15,7 +16,7 @@ func (w *Worker) capacity(r *http.Request) (*grid.Capacity, *openai.Error) {
 	if fault := w.health(); fault != nil {
 		return nil, fault
 	}
-	models, fault := w.facts.current(r.Context())
+	models, fault := w.lentTo(r)
 	if fault != nil {
 		return nil, fault
 	}
@@ -42,6 +43,25 @@ func (w *Worker) capacity(r *http.Request) (*grid.Capacity, *openai.Error) {
 		Version:     w.config.Version,
 		Now:         w.config.Now().UnixMilli(),
 	}, nil
+}
+
+// lentTo are the models that whoever asks may use. A guest's request need not
+// prove its key here: naming one only leaves models out.
+func (w *Worker) lentTo(r *http.Request) ([]grid.Model, *openai.Error) {
+	models, fault := w.facts.current(r.Context())
+	c, _ := w.claim(r)
+	return w.usable(c, models), fault
+}
+
+// usable are those of the models that permit does not refuse.
+func (w *Worker) usable(c claim, models []grid.Model) []grid.Model {
+	if c.id.IsZero() || c.id == w.id || c.how == byLegacy {
+		return models
+	}
+	if _, known := w.config.Admission.Allowed(c.id); !known {
+		return models
+	}
+	return slices.DeleteFunc(slices.Clone(models), func(m grid.Model) bool { return !w.config.Admission.MayUse(c.id, m) })
 }
 
 func (w *Worker) jobCounts(ctx context.Context) (counts grid.JobCounts, fault *openai.Error) {
@@ -80,7 +100,7 @@ type listedModel struct {
 }
 
 func (w *Worker) listModels(r *http.Request) (any, *openai.Error) {
-	models, fault := w.facts.current(r.Context())
+	models, fault := w.lentTo(r)
 	if fault != nil {
 		return nil, fault
 	}

@@ -109,8 +109,8 @@ func (f *facts) current(ctx context.Context) ([]grid.Model, *openai.Error) {
 }
 
 // find returns the model that text asks for. The error is a 404 that says what
-// there is.
-func (f *facts) find(ctx context.Context, text string) (grid.Model, *openai.Error) {
+// there is of what shown lets through.
+func (f *facts) find(ctx context.Context, text string, shown func([]grid.Model) []grid.Model) (grid.Model, *openai.Error) {
 	models, fault := f.current(ctx)
 	if fault != nil {
 		return grid.Model{}, fault
@@ -125,7 +125,7 @@ func (f *facts) find(ctx context.Context, text string) (grid.Model, *openai.Erro
 	if m, ok := serving(models, text); ok {
 		return m, nil
 	}
-	return grid.Model{}, notFound(models, text)
+	return grid.Model{}, notFound(shown(models), text)
 }
 
 // serving looks for the model; a name without a tag means its tag latest, as

@@ -40,7 +40,7 @@ func TestFactsArePolledInTheBackground(t *testing.T) {
 		run.Go(func() { f.run(ctx) })
 		synctest.Wait()
 		for range 1000 {
-			if _, fault := f.find(t.Context(), "llama3.1:8b"); fault != nil {
+			if _, fault := f.find(t.Context(), "llama3.1:8b", everything); fault != nil {
 				t.Fatal(fault)
 			}
 		}
@@ -50,12 +50,12 @@ func TestFactsArePolledInTheBackground(t *testing.T) {
 		e.setModels(errors.New("gone"))
 		f.soon() // a request failed
 		synctest.Wait()
-		if _, fault := f.find(t.Context(), "llama3.1:8b"); fault == nil || fault.Status != 503 || fault.RetryAfter == 0 {
+		if _, fault := f.find(t.Context(), "llama3.1:8b", everything); fault == nil || fault.Status != 503 || fault.RetryAfter == 0 {
 			t.Errorf("got %+v; want 503 with Retry-After", fault)
 		}
 		e.setModels(nil, "other")
 		time.Sleep(pollFailing + time.Second)
-		if _, fault := f.find(t.Context(), "other"); fault != nil {
+		if _, fault := f.find(t.Context(), "other", everything); fault != nil {
 			t.Errorf("%v; want the engine back", fault)
 		}
 		n := e.polled()
@@ -77,12 +77,12 @@ func TestNewModelIsFound(t *testing.T) {
 		f.poll(t.Context(), 0)
 		time.Sleep(2 * time.Second)
 		e.setModels(nil, "new")
-		if _, fault := f.find(t.Context(), "new"); fault != nil {
+		if _, fault := f.find(t.Context(), "new", everything); fault != nil {
 			t.Error(fault)
 		}
 		n := e.polled()
 		for range 100 {
-			if _, fault := f.find(t.Context(), "none"); fault == nil || fault.Status != 404 {
+			if _, fault := f.find(t.Context(), "none", everything); fault == nil || fault.Status != 404 {
 				t.Fatalf("got %v", fault)
 			}
 		}
@@ -211,3 +211,5 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+func everything(models []grid.Model) []grid.Model { return models }

@@ -150,7 +150,7 @@ func (j *job) prepare(ctx context.Context, header http.Header) (fault *openai.Er
 	if fault = w.health(); fault != nil {
 		return fault
 	}
-	if j.model, fault = w.facts.find(ctx, j.request.Model); fault != nil {
+	if j.model, fault = w.facts.find(ctx, j.request.Model, func(all []grid.Model) []grid.Model { return w.usable(j.claim, all) }); fault != nil {
 		return fault
 	}
 	if fault = w.permit(j.claim, j.from, j.model); fault != nil {
