@@ -91,7 +91,7 @@ func (c *inviteCommand) Run(ctx context.Context, a *app) error {
 // invite makes an invitation; its secret is in the answer and nowhere else.
 func (n *node) invite(ctx context.Context, in inviteRequest) (out invited, err error) {
 	if !n.config.Listen {
-		return out, &control.Error{Message: "this node takes no links, so nobody can come to it", Hint: "invite at a node that listens (clawmatrix peers), or set listen: true in " + n.home.Config}
+		return out, n.cannotInvite(in.Guest)
 	}
 	if out.Addresses, err = n.addresses(in.Addresses); err != nil {
 		return out, err
@@ -106,6 +106,27 @@ func (n *node) invite(ctx context.Context, in inviteRequest) (out invited, err e
 	})
 	out.ID, out.Text, out.Expires = v.Secret.ID(), v.String(), v.Expires
 	return out, err
+}
+
+// cannotInvite says on which machine the invitation can be made instead.
+func (n *node) cannotInvite(guest bool) error {
+	var hosts []string
+	for _, d := range n.mesh.Dials() {
+		if d.Up {
+			hosts = append(hosts, n.nameOf(d.Reached))
+		}
+	}
+	where, command, then := "on a node that listens", "clawmatrix invite", "; afterwards, to trust the new node here too: clawmatrix verify NODE"
+	if len(hosts) > 0 {
+		where = "on " + strings.Join(hosts, " or ") + ", which takes links"
+	}
+	if guest {
+		command, then = "clawmatrix invite --guest", ", which lends its own models"
+	}
+	return &control.Error{
+		Message: "this node takes no links, so nobody can come to it by an invitation",
+		Hint:    fmt.Sprintf("type %s: %s%s\nor, if others reach this machine, set listen: true in %s and start the node again", where, command, then, n.home.Config),
+	}
 }
 
 // addresses are where others reach the listener: those that were asked for, those
