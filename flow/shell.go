@@ -65,10 +65,30 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 	s := &Shell{Pauses: pauses, Journal: openJournal(get, mask.Text)}
 	s.Env = &interp.Env{
 		Handlers: host.Handlers(std.In, std.Out, vars), Commands: commands(vars["LOBSTER_COMMANDS"]), Mode: mode, Vars: vars,
-		Budget: interp.NewBudget(budget), Stdout: std.Out, Stderr: std.Err, Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
+		Budget: interp.NewBudget(budget), Stdout: std.Out, Stderr: masked(std.Err, mask), Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
 	}
 	s.Env.Spool = func() interp.Spool { return &host.Spool{Limit: printed} }
 	return s, nil
+}
+
+// masked keeps secrets out of what is written to w. Whoever writes does so a line at a time.
+func masked(w io.Writer, mask secret.Mask) io.Writer {
+	if w == nil {
+		return nil
+	}
+	return &maskedWriter{w, mask}
+}
+
+type maskedWriter struct {
+	w    io.Writer
+	mask secret.Mask
+}
+
+func (m *maskedWriter) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(m.w, m.mask.Text(string(b))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // commands are all commands, or those that a list with commas names.
