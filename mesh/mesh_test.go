@@ -263,7 +263,7 @@ func TestNewerProcessWins(t *testing.T) {
 		got, err := get(t, hub, "mesh://"+old.ID().String()+"/")
 		return err == nil && got == "new"
 	})
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second { // three missed heartbeats would be 45 s
 		t.Errorf("the takeover took %s", took)
 	}
 }

@@ -354,7 +354,7 @@ func TestBadRelays(t *testing.T) {
 			if errors.Is(err, discover.ErrPart) != much {
 				t.Errorf("error: %v", err)
 			}
-			if took := time.Since(began); took > c.patience+5*time.Second {
+			if took := time.Since(began); took > c.patience+30*time.Second {
 				t.Errorf("it took %s", took)
 			}
 		})
