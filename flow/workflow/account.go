@@ -17,10 +17,10 @@ func (m *meter) account(step string) *account { return &account{meter: m, step: 
 // branch is an account of its own, so that branches that lose are not billed.
 func (a *account) branch(step string) *account { return a.meter.account(step) }
 
-// answer notes what a model returned: a live call is charged, a replay is known to be paid.
+// answer notes what a model returned: a live call is charged if it says what was used, a replay is known to be paid.
 func (a *account) answer(ans interp.Answer) {
 	a.meter.remember(ans.Item)
-	if !ans.Replayed {
+	if !ans.Replayed && ans.Item.Field("usage").Kind() == value.KindObject {
 		a.charges = append(a.charges, ans.Item)
 	}
 }

@@ -334,3 +334,20 @@ func TestHiddenScripts(t *testing.T) {
 		}
 	}
 }
+
+// A model that does not say what it used costs nothing, and nobody is warned that its price is unknown.
+func TestAnswersWithoutUsageAreFree(t *testing.T) {
+	t.Parallel()
+	var warnings strings.Builder
+	m := newMeter(&interp.Env{Stderr: &warnings}, nil)
+	used := value.Record(value.F("inputTokens", value.Int(1e6)), value.F("outputTokens", value.Int(0)))
+	for _, usage := range []value.Value{value.Null, value.Undefined, used} {
+		a := m.account("s")
+		a.answer(interp.Answer{Item: value.Record(value.F("model", value.String("gpt-4o")), value.F("usage", usage))})
+		a.answer(interp.Answer{Item: value.Record(value.F("model", value.String("unheard-of")), value.F("usage", value.Null))})
+		a.settle()
+	}
+	if got := m.summary(); len(got.Charges) != 1 || got.USD != 2.5 || warnings.String() != "" {
+		t.Errorf("got %+v and %q, want one charge of 2.5 USD and no warning", got, warnings.String())
+	}
+}
