@@ -3,14 +3,17 @@ package jobs_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"lobstah/grid"
 	"lobstah/grid/jobs"
@@ -163,5 +166,53 @@ func TestLostAnswerOfASubmission(t *testing.T) {
 	owed, err2 := b.Ledger.Balances(t.Context())
 	if calls != 1 || err != nil || err2 != nil || lent.Receipts != 1 || owed.Receipts != 1 {
 		t.Errorf("ran %d times; %d receipts at the worker, %d at the router", calls, lent.Receipts, owed.Receipts)
+	}
+}
+
+// So is a chat whose client gave it a key: the worker has the answer yet, and
+// both ledgers have one receipt.
+func TestLostAnswerOfAChat(t *testing.T) {
+	t.Parallel()
+	line := &deaf{}
+	s, b := newRouterStand(t, func(way http.RoundTripper) http.RoundTripper {
+		line.RoundTripper = way
+		return line
+	})
+	ask := func() int {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+"/v1/chat/completions", strings.NewReader(quick))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(jobs.IdempotencyHeader, "line-1")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Error(err)
+		}
+		return response.StatusCode
+	}
+	line.lost.Store(1)
+	if first, again := ask(), ask(); first != 502 || again != 200 {
+		t.Errorf("%d, then %d; want 502, then 200", first, again)
+	}
+	receipts := func(l *sqlite.Ledger) int64 {
+		sum, err := l.Balances(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum.Receipts
+	}
+	for receipts(b.Ledger) == 0 {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("the router keeps no receipt")
+		}
+	}
+	if calls, _ := s.engine.count(); calls != 1 || receipts(s.book.Ledger) != 1 || receipts(b.Ledger) != 1 {
+		t.Errorf("ran %d times; %d receipts at the worker, %d at the router", calls, receipts(s.book.Ledger), receipts(b.Ledger))
 	}
 }

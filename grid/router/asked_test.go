@@ -264,6 +264,52 @@ func TestAskedHoldsWhatHasNoReceipt(t *testing.T) {
 	})
 }
 
+// An answer that was lost on its way and is given again is accounted once, by
+// the receipt of the first time, and awaits none of its own.
+func TestRepeatedAnswerIsAccountedOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "awaited")
+	inWorld(t, 1, func(c *Config) { c.Asked = openAsked(t, path) }, func(t *testing.T, w *world) {
+		f := w.workers[0]
+		var first *receipt.Signed
+		var keys []string
+		f.change(func() {
+			f.capacity.Signs = true
+			f.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
+				keys = append(keys, r.Header.Get("Idempotency-Key"))
+				if first == nil {
+					first = f.receiptFor(r, body, receipt.HashBody([]byte(wholeAnswer)))
+					panic(http.ErrAbortHandler)
+				}
+				rw.Header().Set(repeatedHeader, "true")
+				rw.Header().Set(receipt.Header, first.Text())
+				io.WriteString(rw, wholeAnswer)
+			}
+		})
+		w.repoll()
+		f.way.CloseIdleConnections() // or the transport would try again by itself
+		if got := w.chat(askWhole, "Idempotency-Key", "line-1"); got.status == 200 {
+			t.Errorf("the first time: %d", got.status)
+		}
+		for range 2 {
+			if got := w.chat(askWhole, "Idempotency-Key", "line-1"); got.status != 200 || got.body != wholeAnswer {
+				t.Errorf("again: %d %s", got.status, got.body)
+			}
+			synctest.Wait()
+		}
+		kept := w.ledger.kept()
+		if s := w.rt.Stats(); len(kept) != 1 || kept[0].Nonce != first.Nonce || s.Rejected != 0 || s.Unreceipted != 0 {
+			t.Errorf("%d receipts, %+v\n%s", len(kept), s, w.log)
+		}
+		if n := len(openAsked(t, path).takeLeft()); n != 0 || w.rt.pending.anyOf(f.pair.ID()) {
+			t.Errorf("%d receipts are still awaited", n)
+		}
+		if len(keys) < 3 || keys[0] == "line-1" || len(keys[0]) != 64 || slices.ContainsFunc(keys, func(k string) bool { return k != keys[0] }) {
+			t.Errorf("the peer got the keys %q; want one and the same, and not the client's", keys)
+		}
+	})
+}
+
 func TestAskedIsBoundedAndSurvivesDamage(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "awaited")

@@ -142,7 +142,10 @@ func (a *attempt) outgoing() *http.Request {
 		// An empty value is not sent; it tells net/http that the request may be
 		// repeated when a kept connection turns out to be closed. The worker
 		// knows a repetition by its nonce.
-		"Idempotency-Key": {},
+		idempotencyHeader: {},
+	}
+	if once := a.in.Header.Get(idempotencyHeader); once != "" {
+		h[idempotencyHeader] = []string{a.rt.onceOf(a.in, once)}
 	}
 	for _, name := range forwarded {
 		if v := a.in.Header[name]; v != nil {
@@ -167,6 +170,19 @@ func (a *attempt) outgoing() *http.Request {
 		trace.Got1xxResponse = a.informed
 	}
 	return r.WithContext(httptrace.WithClientTrace(a.ctx, trace))
+}
+
+// Headers by which an answer that was lost on its way is given again.
+const (
+	idempotencyHeader = "Idempotency-Key"
+	repeatedHeader    = "X-Lobstah-Repeated"
+)
+
+// onceOf is a client's idempotency key as peers get it: to them all clients of
+// this router are one.
+func (rt *Router) onceOf(r *http.Request, text string) string {
+	sum := sha256.Sum256([]byte("lobstah-once-v1\n" + rt.ownerOf(r) + "\n" + text))
+	return hex.EncodeToString(sum[:])
 }
 
 var forwarded = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "Openai-Beta", "Traceparent", "Tracestate", grid.TierHeader}

@@ -285,15 +285,30 @@ func (rt *Router) pulled(p *peer, envelope []byte) {
 	if json.Unmarshal(envelope, &peek) != nil {
 		return // not one of ours
 	}
-	proof := peek.Receipt.RequestSignature
-	if !rt.pending.has(p.ID, proof) {
+	if !rt.pending.has(p.ID, peek.Receipt.RequestSignature) {
 		return // the most are, so their signatures are not checked again
 	}
-	signed, err := receipt.Open(envelope)
-	if err != nil || signed.Worker != p.ID {
+	if signed, err := receipt.Open(envelope); err == nil {
+		rt.settleAwaited(p, signed)
+	}
+}
+
+// settleEarlier settles the receipt of an answer that a peer gave before, when
+// it did not arrive, unless that was pulled in the meantime.
+func (rt *Router) settleEarlier(p *peer, text string) {
+	if rt.Ledger == nil || text == "" {
+		return
+	}
+	if signed, err := receipt.OpenText(text); err == nil {
+		rt.settleAwaited(p, signed)
+	}
+}
+
+func (rt *Router) settleAwaited(p *peer, signed *receipt.Signed) {
+	if signed.Worker != p.ID || !rt.pending.has(p.ID, signed.RequestSignature) {
 		return // before anything is forgotten: only the worker itself may answer for its request
 	}
-	if x, ok := rt.pending.take(proof); ok {
+	if x, ok := rt.pending.take(signed.RequestSignature); ok {
 		rt.settler.put(settlement{peer: p, signed: signed, expected: x})
 	}
 }

@@ -39,7 +39,11 @@ func (a *attempt) whole(response *http.Response) outcome {
 	}
 	text := response.Header.Get(receipt.Header)
 	a.client.whole(a, http.StatusOK, contentType(response.Header), wellFormed(text), body)
-	if a.dialect != openai.CountTokens { // which costs nothing
+	switch {
+	case response.Header.Get(repeatedHeader) != "":
+		a.sent = false // nothing is owed for it, but perhaps for the first time
+		a.rt.settleEarlier(a.peer, text)
+	case a.dialect != openai.CountTokens: // which costs nothing
 		hash := ""
 		if a.rt.Ledger != nil {
 			hash = receipt.HashBody(body)

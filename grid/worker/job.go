@@ -31,6 +31,7 @@ type job struct {
 	model    grid.Model
 	call     engine.Call
 	streams  bool
+	repeat   [32]byte // what its answer is known again by; zero for nothing
 
 	// Known once it has its slot.
 	ctx     context.Context // ends when the client leaves, and with cancel

@@ -111,6 +111,9 @@ func (j *job) whole(answer *engine.Answer) {
 		return
 	}
 	s := j.settle("", receipt.HashBody(body))
+	if s != nil || j.w.book == nil {
+		j.w.repeats.keep(repeat{j.repeat, j.w.config.Now(), answer.Status, contentType(answer), body, s})
+	}
 	if err := j.reply.answer(answer.Status, contentType(answer), body, s); err != nil {
 		j.outcome = "client_left" // after the engine was done: the receipt stands
 	}

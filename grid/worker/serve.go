@@ -112,6 +112,9 @@ func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dia
 		j.fail(fault)
 		return
 	}
+	if j.nameRepeat(r.Header); j.repeated() {
+		return
+	}
 	j.enqueue(r)
 }
 

@@ -77,6 +77,7 @@ type Worker struct {
 	facts   *facts
 	queue   *queue
 	nonces  struct{ known, strangers *nonces }
+	repeats repeats
 	commons *commons
 	book    *book // nil without a ledger
 	bodies  *budget
