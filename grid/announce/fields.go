@@ -351,7 +351,7 @@ func (f *fields) model(r *canonical.Reader) (m grid.Model) {
 // words reads capabilities.
 func (f *fields) words(name string, r *canonical.Reader) []string {
 	list := f.texts(name, r, maxCapabilities, 32)
-	if slices.ContainsFunc(list, func(c string) bool { return strings.ContainsAny(c, ", ") }) {
+	if slices.ContainsFunc(list, func(c string) bool { return strings.IndexByte(c, ',') >= 0 || strings.IndexByte(c, ' ') >= 0 }) {
 		f.fail(name, "want single words")
 	}
 	return orNone(list)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"sync"
@@ -51,11 +50,11 @@ func rejectionOf(err error) rejection {
 	return rejection{Type: "rejected", Reason: "bad-signature"}
 }
 
-// bodies are the buffers of requests that are being read.
+// bodies are buffers for requests that are being read and for short answers.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // read reads a statement of at most limit bytes into a buffer of the pool.
-func (t *Tracker) read(w http.ResponseWriter, r *http.Request, from netip.Prefix, limit int64) (*bytes.Buffer, *openai.Error) {
+func (t *Tracker) read(w http.ResponseWriter, r *http.Request, from network, limit int64) (*bytes.Buffer, *openai.Error) {
 	if wait := t.announces.take(from, 1, t.config.Now()); wait > 0 {
 		return nil, tooMany(wait, "from your network")
 	}
@@ -104,18 +103,26 @@ func (t *Tracker) serveAnnounce(w http.ResponseWriter, r *http.Request) {
 	case why != rejection{}:
 		reject(w, why)
 	default:
-		w.Header().Set("Content-Type", "application/json")
-		body := append(make([]byte, 0, 160), `{"ok":true,"pubkey":"lob1`...)
-		body = hex.AppendEncode(body, s.ID[:])
-		body = strconv.AppendInt(append(body, `","ttlSeconds":`...), int64(s.Lifetime()/time.Second), 10)
-		body = strconv.AppendInt(append(body, `,"registeredCount":`...), int64(listed), 10)
-		send(w, append(body, '}'))
+		welcome(w, s, listed)
 	}
+}
+
+// welcome is the original's answer to an announcement that counts.
+func welcome(w http.ResponseWriter, s *announce.Signed, listed int) {
+	w.Header().Set("Content-Type", "application/json")
+	room := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(room)
+	room.Reset()
+	body := append(room.AvailableBuffer(), `{"ok":true,"pubkey":"lob1`...)
+	body = hex.AppendEncode(body, s.ID[:])
+	body = strconv.AppendInt(append(body, `","ttlSeconds":`...), int64(s.Lifetime()/time.Second), 10)
+	body = strconv.AppendInt(append(body, `,"registeredCount":`...), int64(listed), 10)
+	send(w, append(body, '}'))
 }
 
 // list puts an offer that was opened on the list and returns how many are there
 // then, or why it is not.
-func (t *Tracker) list(ctx context.Context, s *announce.Signed, from netip.Prefix) (int, rejection, *openai.Error) {
+func (t *Tracker) list(ctx context.Context, s *announce.Signed, from network) (int, rejection, *openai.Error) {
 	if wait := t.renewals.take(s.ID, 1, t.config.Now()); wait > 0 {
 		return 0, rejection{}, tooMany(wait, "of this key")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -205,7 +206,7 @@ func TestRates(t *testing.T) {
 }
 
 func TestClientBehindAProxy(t *testing.T) {
-	tracker, _ := start(t, func(c *Config) { c.Proxies = append(c.Proxies, network(addr("10.0.0.1"))) })
+	tracker, _ := start(t, func(c *Config) { c.Proxies = append(c.Proxies, netip.MustParsePrefix("10.0.0.0/24")) })
 	for _, test := range []struct{ remote, forwarded, want string }{
 		{"198.51.100.7:1", "203.0.113.9", "198.51.100.0/24"},
 		{"10.0.0.1:1", "", "10.0.0.0/24"},
@@ -216,8 +217,26 @@ func TestClientBehindAProxy(t *testing.T) {
 		{"[::ffff:198.51.100.7]:1", "", "198.51.100.0/24"},
 	} {
 		r := requestFrom(test.remote, test.forwarded)
-		if got := tracker.client(r).String(); got != test.want {
-			t.Errorf("from %s for %q: %s; want %s", test.remote, test.forwarded, got, test.want)
+		want := networkOf(netip.MustParsePrefix(test.want).Addr())
+		if got := tracker.client(r); got != want {
+			t.Errorf("from %s for %q: %v; want that of %s", test.remote, test.forwarded, got, test.want)
+		}
+	}
+}
+
+func TestNetworksAreApart(t *testing.T) {
+	t.Parallel()
+	seen := map[network]string{{}: "no address"}
+	for _, same := range [][2]string{
+		{"198.51.100.0", "198.51.100.255"}, {"198.51.101.0", "198.51.101.1"}, {"0.0.0.0", "0.0.0.1"},
+		{"::", "::1"}, {"2001:db8:1::", "2001:db8:1:ffff::1"}, {"2001:db8:2::", "2001:db8:2::%eth0"}, {"c633:6400::", "c633:6400:0:1::"},
+	} {
+		n := networkOf(addr(same[0]))
+		if before, ok := seen[n]; ok {
+			t.Errorf("%s is in the network of %s", same[0], before)
+		}
+		if seen[n] = same[0]; networkOf(addr(same[1])) != n {
+			t.Errorf("%s and %s are apart", same[0], same[1])
 		}
 	}
 }

@@ -3,7 +3,6 @@ package tracker
 import (
 	"cmp"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -17,11 +16,11 @@ import (
 // its end; a key that comes back gets a new one.
 type entry struct {
 	seq    uint64
-	from   netip.Prefix // whose share it counts against; none when it came from the store
-	view   *view        // guarded by index.mu; nil when it ended
-	due    int64        // guarded by index.mu; the second in which the wheel looks at it
-	day    day[uint8]   // guarded by index.mu; highest load of each slot, 0 for not seen
-	probed probe        // guarded by index.mu
+	from   network    // whose share it counts against; none when it came from the store
+	view   *view      // guarded by index.mu; nil when it ended
+	due    int64      // guarded by index.mu; the second in which the wheel looks at it
+	day    day[uint8] // guarded by index.mu; highest load of each slot, 0 for not seen
+	probed probe      // guarded by index.mu
 }
 
 // A probe remembers that a URL was reached.
@@ -58,7 +57,7 @@ type index struct {
 	mu     sync.RWMutex // guards everything below
 	byID   map[key.ID]*entry
 	floors map[key.ID]int64 // of keys that are not listed: no offer up to this time counts
-	shares map[netip.Prefix]int
+	shares map[network]int
 	byName map[string]*posting
 	models []*posting // the values of byName, in any order
 	all    posting
@@ -73,7 +72,7 @@ type index struct {
 func newIndex(l limits, now func() time.Time, c *changes) *index {
 	return &index{
 		limits: l, now: now, changes: c,
-		byID: map[key.ID]*entry{}, floors: map[key.ID]int64{}, shares: map[netip.Prefix]int{},
+		byID: map[key.ID]*entry{}, floors: map[key.ID]int64{}, shares: map[network]int{},
 		byName: map[string]*posting{}, wheel: map[int64][]*entry{}, second: now().Unix(),
 		loads: map[key.ID]day[uint8]{},
 	}
@@ -90,7 +89,7 @@ const (
 )
 
 // admits says whether there would be room for an offer of id.
-func (ix *index) admits(id key.ID, from netip.Prefix, size int) verdict {
+func (ix *index) admits(id key.ID, from network, size int) verdict {
 	ix.turn()
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
@@ -104,7 +103,7 @@ func (ix *index) admits(id key.ID, from netip.Prefix, size int) verdict {
 	switch {
 	case !known && len(ix.byID)+len(ix.floors) >= ix.limits.peers, ix.bytes+size > ix.limits.bytes:
 		return registryFull
-	case from.IsValid() && ix.shares[from] >= ix.limits.prefix:
+	case from != (network{}) && ix.shares[from] >= ix.limits.prefix:
 		return shareFull
 	}
 	return accepted
@@ -121,9 +120,8 @@ func (ix *index) remembers(id key.ID) bool {
 
 // put lists an offer, unless the index knows something newer. It returns how
 // many are listed then.
-func (ix *index) put(s *announce.Signed, envelope string, from netip.Prefix, reached probe) (verdict, int) {
-	ix.turn()
-	now := ix.now()
+func (ix *index) put(s *announce.Signed, envelope string, from network, reached probe) (verdict, int) {
+	now := ix.turn()
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	at := s.AnnouncedAt.UnixMilli()
@@ -138,7 +136,7 @@ func (ix *index) put(s *announce.Signed, envelope string, from netip.Prefix, rea
 		ix.seq++
 		ix.byID[s.ID] = e
 		delete(ix.floors, s.ID)
-		if from.IsValid() {
+		if from != (network{}) {
 			ix.shares[from]++
 		}
 	} else {
@@ -203,7 +201,7 @@ func (ix *index) schedule(e *entry) {
 // withdraw ends what id offered up to a time, and remembers it. It reports
 // whether something was listed.
 func (ix *index) withdraw(id key.ID, at int64) bool {
-	ix.turn()
+	now := ix.turn()
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	e := ix.byID[id]
@@ -211,7 +209,7 @@ func (ix *index) withdraw(id key.ID, at int64) bool {
 		return false
 	}
 	if e != nil {
-		ix.end(id, e, withdrawn, slotOf(ix.now()))
+		ix.end(id, e, withdrawn, slotOf(now))
 	}
 	ix.floors[id] = max(ix.floors[id], at)
 	return e != nil
@@ -225,7 +223,7 @@ func (ix *index) end(id key.ID, e *entry, why string, slot int64) {
 	delete(ix.byID, id)
 	ix.floors[id] = old.at
 	ix.bytes -= len(old.envelope)
-	if e.from.IsValid() {
+	if e.from != (network{}) {
 		if ix.shares[e.from]--; ix.shares[e.from] == 0 {
 			delete(ix.shares, e.from)
 		}
@@ -238,15 +236,15 @@ func (ix *index) end(id key.ID, e *entry, why string, slot int64) {
 }
 
 // turn ends what is over. Every question and every change calls it first, so
-// that the list is right without a clock of its own.
-func (ix *index) turn() {
+// that the list is right without a clock of its own. It returns the time.
+func (ix *index) turn() time.Time {
 	now := ix.now()
 	second := now.Unix()
 	ix.mu.RLock()
 	behind := ix.second < second
 	ix.mu.RUnlock()
 	if !behind {
-		return
+		return now
 	}
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -261,6 +259,7 @@ func (ix *index) turn() {
 	if second-ix.pruned >= 60 {
 		ix.prune(now)
 	}
+	return now
 }
 
 // passed lists the seconds of the wheel up to second.

@@ -110,7 +110,7 @@ func checkIndex(t *testing.T, random *rand.Rand) {
 			want.expire(c.now())
 			if s.Status(c.now()) == announce.OK {
 				want.put(s)
-				ix.put(s, s.String(), network(addr("192.0.2.1")), probe{})
+				ix.put(s, s.String(), networkOf(addr("192.0.2.1")), probe{})
 			}
 		}
 		want.expire(c.now())
@@ -140,7 +140,7 @@ func compare(t *testing.T, ix *index, want *naive, models []string) {
 	// What is over by less than a second is not listed, and still counted.
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	if extra := ix.all.live - len(want.order); extra < 0 || len(ix.byID) != ix.all.live || ix.shares[network(addr("192.0.2.1"))] != ix.all.live {
+	if extra := ix.all.live - len(want.order); extra < 0 || len(ix.byID) != ix.all.live || ix.shares[networkOf(addr("192.0.2.1"))] != ix.all.live {
 		t.Fatalf("%d live, %d by key, shares %v; want %d", ix.all.live, len(ix.byID), slices.Collect(maps.Values(ix.shares)), len(want.order))
 	} else if extra == 0 && ix.bytes != bytes {
 		t.Fatalf("%d bytes; want %d", ix.bytes, bytes)
@@ -270,7 +270,7 @@ func FuzzQuery(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	ix.put(s, s.String(), network(addr("192.0.2.1")), probe{})
+	ix.put(s, s.String(), networkOf(addr("192.0.2.1")), probe{})
 	f.Fuzz(func(t *testing.T, text string) {
 		values, err := url.ParseQuery(text)
 		if err != nil {

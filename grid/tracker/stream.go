@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,11 +23,11 @@ type readers struct {
 	max, share int
 
 	mu   sync.Mutex
-	all  int                  // guarded by mu
-	from map[netip.Prefix]int // guarded by mu
+	all  int             // guarded by mu
+	from map[network]int // guarded by mu
 }
 
-func (rs *readers) enter(from netip.Prefix) bool {
+func (rs *readers) enter(from network) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.all >= rs.max || rs.from[from] >= rs.share {
@@ -39,7 +38,7 @@ func (rs *readers) enter(from netip.Prefix) bool {
 	return true
 }
 
-func (rs *readers) leave(from netip.Prefix) {
+func (rs *readers) leave(from network) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rs.all--

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -71,8 +70,8 @@ type Tracker struct {
 	ready   chan struct{} // closed when the store has told all it had
 	readers readers
 
-	announces *limiter[netip.Prefix]
-	reads     *limiter[netip.Prefix]
+	announces *limiter[network]
+	reads     *limiter[network]
 	renewals  *limiter[key.ID]
 	probes    *limiter[string] // by host that is reached for
 	probing   chan struct{}    // one token for each probe that runs
@@ -103,15 +102,15 @@ func New(c Config) *Tracker {
 		changes:   &changes{},
 		epoch:     strconv.FormatInt(c.Now().UnixMilli(), 36),
 		ready:     make(chan struct{}),
-		announces: newLimiter[netip.Prefix](c.Announces, maxBuckets),
-		reads:     newLimiter[netip.Prefix](c.Reads, maxBuckets),
+		announces: newLimiter[network](c.Announces, maxBuckets),
+		reads:     newLimiter[network](c.Reads, maxBuckets),
 		renewals:  newLimiter[key.ID](c.Renewals, c.MaxPeers),
 		probes:    newLimiter[string](Rate{10 * time.Second, 5}, maxBuckets),
 		probing:   make(chan struct{}, maxProbes),
 		searching: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 	}
 	t.readers.max, t.readers.share = c.MaxStream, max(c.MaxStream/16, 1)
-	t.readers.from = map[netip.Prefix]int{}
+	t.readers.from = map[network]int{}
 	t.index = newIndex(limits{c.MaxPeers, c.MaxBytes, c.MaxShare}, c.Now, t.changes)
 	return t
 }
@@ -220,8 +219,8 @@ func (t *Tracker) take(r Record) {
 		t.index.withdraw(r.ID, r.At) // nothing older counts either
 	case err != nil || s.ID != r.ID || s.AnnouncedAt.UnixMilli() != r.At:
 		t.config.Logger.Warn("the store has a record that does not hold; it is not listed", "key", r.ID, "error", err)
-	case t.index.admits(s.ID, netip.Prefix{}, len(r.Envelope)) == accepted:
-		t.index.put(s, r.Envelope, netip.Prefix{}, probe{url: s.URL, at: now})
+	case t.index.admits(s.ID, network{}, len(r.Envelope)) == accepted:
+		t.index.put(s, r.Envelope, network{}, probe{url: s.URL, at: now})
 	}
 }
 
@@ -255,9 +254,9 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // limitTime ends requests that trickle in and answers that nobody takes. A
 // connection that knows no deadlines has other ways to end.
 func limitTime(w http.ResponseWriter) {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(readLimit))
-	_ = control.SetWriteDeadline(time.Now().Add(answerLimit))
+	control, now := http.NewResponseController(w), time.Now()
+	_ = control.SetReadDeadline(now.Add(readLimit))
+	_ = control.SetWriteDeadline(now.Add(answerLimit))
 }
 
 // serveRoot answers programs as the original does, and browsers with a page.
@@ -290,54 +289,4 @@ func tooMany(wait time.Duration, what string) *openai.Error {
 		Status: http.StatusTooManyRequests, Type: "rate_limit_error", Code: "rate_limited",
 		Message: "too many requests " + what + "; try again later", RetryAfter: max(wait, time.Second),
 	}
-}
-
-// client is the address prefix that a request came from: the network that one
-// subscriber commonly gets.
-func (t *Tracker) client(r *http.Request) netip.Prefix {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Prefix{} // no TCP; all of these share
-	}
-	addr := at.Addr().Unmap()
-	for forwarded := r.Header.Values("X-Forwarded-For"); t.isProxy(addr) && len(forwarded) > 0; {
-		last := forwarded[len(forwarded)-1]
-		rest, text, several := cutLast(last)
-		if forwarded = forwarded[:len(forwarded)-1]; several {
-			forwarded = append(forwarded, rest)
-		}
-		next, err := netip.ParseAddr(strings.TrimSpace(text))
-		if err != nil {
-			break
-		}
-		addr = next.Unmap()
-	}
-	return network(addr)
-}
-
-// cutLast cuts a list at its last comma.
-func cutLast(list string) (before, last string, found bool) {
-	i := strings.LastIndexByte(list, ',')
-	if i < 0 {
-		return "", list, false
-	}
-	return list[:i], list[i+1:], true
-}
-
-func (t *Tracker) isProxy(addr netip.Addr) bool {
-	for _, p := range t.config.Proxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-func network(addr netip.Addr) netip.Prefix {
-	bits := 24
-	if addr.Is6() {
-		bits = 48
-	}
-	prefix, _ := addr.WithZone("").Prefix(bits) // both fit their families
-	return prefix
 }

@@ -1,11 +1,11 @@
 package canonical
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -137,23 +137,20 @@ func decodeWTF8(s string) (rune, int) {
 }
 
 // compareUTF16 orders names by UTF-16 code units, as RFC 8785 demands; that
-// differs from byte order only where surrogate pairs meet U+E000 and above.
+// differs from byte order only where surrogates meet U+E000 and above, whose
+// first bytes are all 0xED or more.
 func compareUTF16(a, b string) int {
-	if belowSurrogates(a) || belowSurrogates(b) {
-		return strings.Compare(a, b)
+	shorter, i := min(len(a), len(b)), 0
+	for i < shorter && a[i] == b[i] {
+		i++
+	}
+	switch {
+	case i == shorter:
+		return cmp.Compare(len(a), len(b))
+	case min(a[i], b[i]) < 0xED:
+		return cmp.Compare(a[i], b[i])
 	}
 	return slices.Compare(units(a), units(b))
-}
-
-// belowSurrogates reports whether every character of s is below U+D800, where
-// byte order and code unit order agree, whatever s is compared with.
-func belowSurrogates(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0xED {
-			return false
-		}
-	}
-	return true
 }
 
 func units(s string) []uint16 {

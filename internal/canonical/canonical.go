@@ -5,8 +5,9 @@
 // two readers may disagree on which one counts.
 //
 // Call [Transform] for text to text; [Parse] and [Append] where the tree is
-// needed between; [Read] where it is not and time counts. Any package may import it; it imports only the standard
-// library, keeps no state and is safe for concurrent use.
+// needed between; [Read] where it is not and time counts. Any package may import
+// it; it imports only the standard library, keeps no state and is safe for
+// concurrent use.
 //
 // Every input is hostile: size ([MaxBytes]) and depth ([MaxDepth]) are capped
 // before anything is allocated for the content.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -72,6 +73,45 @@ func TestSurrogatesInNames(t *testing.T) {
 	want := `{"\ud83e":3,"\ud83ez":4,"🦞":2,"` + "\ue000" + `":5,"ﬁ":1}`
 	if err != nil || string(got) != want {
 		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+// The order of names is that of their code units, whatever shortcut finds it.
+func TestOrderOfNames(t *testing.T) {
+	parts := []string{"", "a", "b", "\x7f", "é", "퟿", "\ue000", "ﬁ", "🦞", "🦟", "\xed\xa0\xbe", "\xed\xb6\x9e"}
+	for _, a := range parts {
+		for _, b := range parts {
+			for _, c := range parts {
+				for _, d := range parts {
+					one, other := a+b, c+d
+					if got, want := compareUTF16(one, other), slices.Compare(units(one), units(other)); got != want {
+						t.Fatalf("%q against %q: %d; want %d", one, other, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Whatever stands where, eight characters at a time or alone, the run ends at
+// the first that is not plain.
+func TestPlainRun(t *testing.T) {
+	for c := range 256 {
+		plain := c >= ' ' && c < 0x80 && c != '"' && c != '\\'
+		for at := range 19 {
+			for _, after := range []byte{'a', 0, '"', 0xff} {
+				s := []byte(strings.Repeat("~", at) + string([]byte{byte(c), after}) + " ~!#[]")
+				want := at
+				if plain {
+					if want++; after == 'a' {
+						want = len(s)
+					}
+				}
+				if got, text := plainRun(s), plainRun(string(s)); got != want || text != want {
+					t.Fatalf("the run of %q is %d, %d; want %d", s, got, text, want)
+				}
+			}
+		}
 	}
 }
 
