@@ -81,5 +81,20 @@ func (p *program) misuse(help, format string, args ...any) int {
 	return p.complain(exitUsage, "hint: %s", strings.ToLower(usage[:1])+usage[1:])
 }
 
+const schemaHelp = `Usage: lobster schema
+
+Prints the JSON Schema of workflow files, for editors that check YAML and JSON while it is written.
+  lobster schema > workflow.schema.json
+Then let the first line of a workflow file be: # yaml-language-server: $schema=./workflow.schema.json
+`
+
 // schema prints the JSON Schema of workflow files.
-func (p *program) schema([]string) int { return p.print(strings.TrimSpace(workflow.Schema) + "\n") }
+func (p *program) schema(args []string) int {
+	switch {
+	case len(args) == 0:
+		return p.print(strings.TrimSpace(workflow.Schema) + "\n")
+	case args[0] == "-h" || args[0] == "--help":
+		return p.print(schemaHelp)
+	}
+	return p.misuse(schemaHelp, "schema takes no arguments")
+}

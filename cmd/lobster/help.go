@@ -59,13 +59,15 @@ func commandTable(r *interp.Registry) string {
 
 func commandHelp(c interp.Command) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n\nUsage:\n  %s\n", c.Name, c.Description, strings.ReplaceAll(c.Help, "\n", "\n  "))
-	if len(c.Params) > 0 {
-		b.WriteString("\nFlags:\n")
+	fmt.Fprintf(&b, "%s: %s\n\nUsage:\n", c.Name, c.Description)
+	for line := range strings.SplitSeq(c.Help, "\n") {
+		b.WriteString(strings.TrimRight("  "+line, " ") + "\n")
 	}
+	heading := "\nFlags:\n"
 	for _, param := range c.Params {
 		if param.Name != "_" {
-			fmt.Fprintf(&b, "  --%-24s %s\n", param.Name+" "+strings.ToUpper(param.Type), param.Description)
+			fmt.Fprintf(&b, "%s  --%-31s %s\n", heading, param.Name+" "+strings.ToUpper(param.Type), param.Description)
+			heading = ""
 		}
 	}
 	if len(c.SideEffects) > 0 {

@@ -9,8 +9,11 @@ import (
 
 	"lobstah/flow"
 	"lobstah/flow/interp"
+	"lobstah/flow/stdlib"
 	"lobstah/flow/syntax"
+	"lobstah/flow/value"
 	"lobstah/flow/workflow"
+	"lobstah/internal/spelling"
 )
 
 // verbose reports whether stderr is for a person, or someone asked for more than the original says.
@@ -39,6 +42,9 @@ func (p *program) where(err error) string {
 	if e, ok := errors.AsType[*interp.StageError](err); ok {
 		out.WriteString("  in " + e.Where() + "\n")
 	}
+	if e, ok := errors.AsType[interp.UnknownCommandError](err); ok {
+		out.WriteString(commandHint(e.Name))
+	}
 	if e, ok := errors.AsType[*syntax.Error](err); ok {
 		out.WriteString("  " + strings.ReplaceAll(e.Detail(), "\n", "\n  ") + "\n")
 	}
@@ -46,4 +52,18 @@ func (p *program) where(err error) string {
 		out.WriteString(e.Report() + "\n")
 	}
 	return out.String()
+}
+
+// commandHint names the command that was probably meant.
+func commandHint(name string) string {
+	best, at := "", 3
+	for _, c := range interp.NewRegistry(stdlib.Commands()...).All() {
+		if d := spelling.Distance(value.Cut16(name, 64), c.Name); d < at {
+			best, at = c.Name, d
+		}
+	}
+	if best == "" {
+		return "hint: lobster help lists the commands\n"
+	}
+	return "hint: did you mean " + best + "? lobster help lists the commands\n"
 }

@@ -18,7 +18,7 @@ func llmCommand(name string) interp.Command {
 	return interp.Command{
 		Name:        name,
 		Description: "Ask a model",
-		Help: name + " --prompt 'Summarise these' \n" + name + " --prompt 'Rate each' --output-schema '{\"type\":\"object\"}' --model NAME\n\n" +
+		Help: name + " --prompt 'Summarise these'\n" + name + " --prompt 'Rate each' --output-schema '{\"type\":\"object\"}' --model NAME\n\n" +
 			"The items are sent along as artifacts. Providers: openclaw, pi, http, openai (--provider or LOBSTER_LLM_PROVIDER).\n" +
 			"openai talks to OPENAI_BASE_URL, or to the lobstah router of this machine. Answers are cached; --refresh asks again.",
 		Params: []interp.Param{

@@ -141,20 +141,6 @@ func ParseInt(s string) float64 {
 	return f
 }
 
-// ParseFloat is JavaScript's parseFloat(s): the number that s starts with, or NaN.
-func ParseFloat(s string) float64 {
-	s = strings.TrimLeftFunc(s, IsSpace)
-	if t := strings.TrimLeft(s, "+-"); strings.HasPrefix(t, "Infinity") && len(s)-len(t) <= 1 {
-		return ParseNumber(s[:len(s)-len(t)+len("Infinity")])
-	}
-	n := decimalPrefix(s)
-	if n == 0 {
-		return math.NaN()
-	}
-	f, _ := strconv.ParseFloat(s[:n], 64)
-	return f
-}
-
 // Fixed is JavaScript's f.toFixed(digits): a tie goes away from zero.
 func Fixed(f float64, digits int) string {
 	switch {

@@ -160,11 +160,11 @@ func (r *runner) step(ctx context.Context, s *Step) (*Outcome, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	go_, err := r.scope().allows(s.When)
+	wanted, err := r.scope().allows(s.When)
 	if err != nil {
 		return nil, err
 	}
-	if !go_ {
+	if !wanted {
 		r.done.set(s.ID, value.Record(value.F("id", value.String(s.ID)), value.F("skipped", value.True)))
 		r.log(state.Event{Event: "step.end", Step: s.ID, Kind: string(s.Kind), Status: "skipped"})
 		return nil, nil
