@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"lobstah/internal/testport"
 )
 
 // What breaks meshes for their users, each with real processes. The scripts test
@@ -119,16 +120,9 @@ func eventually(t *testing.T, what string, limit time.Duration, done func() bool
 	return time.Since(begin)
 }
 
-func freePorts(t *testing.T, count int) (list []string) {
-	t.Helper()
+func freePorts(count int) (list []string) {
 	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		list = append(list, port)
+		list = append(list, testport.Free())
 	}
 	return list
 }
@@ -138,7 +132,7 @@ func freePorts(t *testing.T, count int) (list []string) {
 func hubAnd(t *testing.T, names ...string) (hub *process, nodes []*process) {
 	t.Helper()
 	dir := t.TempDir()
-	ports := freePorts(t, len(names)+2)
+	ports := freePorts(len(names) + 2)
 	home := func(name string) string { return filepath.Join(dir, name) }
 	must(t, home("hub"), "init", "--name", "hub", "--listen", "--port", ports[0], "--proxy-port", ports[1], "--address", "127.0.0.1:"+ports[0])
 	hub = startNode(t, home("hub"))
@@ -192,7 +186,7 @@ func TestGhostIsReplacedAtOnce(t *testing.T) {
 	if err := os.CopyFS(again, selected{os.DirFS(ghost.home)}); err != nil {
 		t.Fatal(err)
 	}
-	port := freePorts(t, 1)[0]
+	port := freePorts(1)[0]
 	rewrite(t, filepath.Join(again, "config.yaml"), "proxyPort: ", "proxyPort: "+port)
 	startNode(t, again)
 	took := eventually(t, "the new process answers in place of the ghost", patienceInTests, func() bool { return answers(t, hub.home, "office") })

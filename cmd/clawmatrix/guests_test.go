@@ -20,7 +20,7 @@ import (
 func TestGuestUsesLentModels(t *testing.T) {
 	t.Parallel()
 	engine := enginetest.LlamaServer(t, enginetest.Options{Alias: "tiny"})
-	ports := freePorts(t, 3)
+	ports := freePorts(3)
 	dir := t.TempDir()
 	hub, guest := filepath.Join(dir, "hub"), filepath.Join(dir, "guest")
 	must(t, hub, "init", "--name", "hub", "--listen", "--port", ports[0], "--proxy-port", ports[1], "--address", "127.0.0.1:"+ports[0])

@@ -27,7 +27,7 @@ import (
 func inProcess(t *testing.T) *node {
 	t.Helper()
 	home := t.TempDir()
-	ports := freePorts(t, 2)
+	ports := freePorts(2)
 	must(t, home, "init", "--name", "a", "--listen", "--port", ports[0], "--proxy-port", ports[1])
 	a := &app{IO: cli.IO{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, Env: os.Environ()}, options: &commands{Home: home}}
 	var err error

@@ -22,7 +22,7 @@ func TestWatchFollowsNodesOverBothSchemes(t *testing.T) {
 	t.Parallel()
 	const secret = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
 	dir := t.TempDir()
-	ports := freePorts(t, 4)
+	ports := freePorts(4)
 	home := func(name string) string { return filepath.Join(dir, name) }
 	must(t, home("hub"), "init", "--name", "hub", "--listen", "--port", ports[0], "--proxy-port", ports[1], "--secret", secret)
 	startNode(t, home("hub"))
