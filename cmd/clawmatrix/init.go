@@ -56,9 +56,15 @@ func (c *initCommand) Run(ctx context.Context, a *app) error {
 	a.say("wrote  %s", a.home.Config)
 	a.say("node   %s", draft.Name)
 	a.say("key    %s", id.ID())
-	a.note("Run the node: clawmatrix start")
-	if c.Listen {
+	switch {
+	case c.Listen:
+		a.note("Run the node: clawmatrix start")
 		a.note("Then let the next machine in: clawmatrix invite")
+	case len(c.Peer) > 0:
+		a.note("Run the node: clawmatrix start")
+	default:
+		a.note("It neither takes links nor dials anybody yet: where others reach this machine set listen: true there,")
+		a.note("else name a node under peers. Then run it: clawmatrix start")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +94,11 @@ func (n *node) invite(ctx context.Context, in inviteRequest) (out invited, err e
 	if !n.config.Listen {
 		return out, n.cannotInvite(in.Guest)
 	}
+	if in.Guest {
+		if err := n.canLend(in.Models); err != nil {
+			return out, err
+		}
+	}
 	if out.Addresses, err = n.addresses(in.Addresses); err != nil {
 		return out, err
 	}
@@ -106,6 +112,26 @@ func (n *node) invite(ctx context.Context, in inviteRequest) (out invited, err e
 	})
 	out.ID, out.Text, out.Expires = v.Secret.ID(), v.String(), v.Expires
 	return out, err
+}
+
+// canLend refuses to promise guests models that this node does not lend.
+func (n *node) canLend(names []string) error {
+	var have []string
+	for _, m := range n.models {
+		have = append(have, m.ID)
+	}
+	for _, name := range names {
+		if len(have) > 0 && !slices.Contains(have, name) {
+			return &control.Error{Message: fmt.Sprintf("this node lends no model %.128q", name), Hint: "it lends " + strings.Join(have, ", ")}
+		}
+	}
+	if len(have) == 0 {
+		return &control.Error{
+			Message: "this node lends no models, and a guest gets nothing else",
+			Hint:    "name some under models in " + n.home.Config + " and start the node again, or invite at a node that lends them",
+		}
+	}
+	return nil
 }
 
 // cannotInvite says on which machine the invitation can be made instead.

@@ -137,6 +137,9 @@ func (c *joinCommand) settle(ctx context.Context, a *app, v invitation.Invitatio
 	pin := trust.Pin{Name: got.Node, Key: v.Inviter, How: trust.ByInvitation, Since: time.Now().UTC().Truncate(time.Second)}
 	switch {
 	case v.Guest:
+		if before, err := a.readGuest(); err == nil && c.ProxyPort == config.DefaultProxyPort {
+			c.ProxyPort = before.ProxyPort // who comes again keeps the port
+		}
 		if err := a.writeGuest(ctx, stay{Node: got.Node, Host: v.Inviter, URLs: got.urls(v), Credential: got.Credential, Models: got.Models, Expires: got.Expires, ProxyPort: c.ProxyPort}); err != nil {
 			return err
 		}

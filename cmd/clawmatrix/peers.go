@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -163,9 +165,18 @@ func dialFault(d mesh.Dial) string {
 	case d.Err == nil:
 		return d.URL + " is being dialled for the first time"
 	case d.Next.IsZero():
-		return fmt.Sprintf("%s is being dialled again after: %v", d.URL, d.Err)
+		return fmt.Sprintf("%s is being dialled again after: %v", d.URL, plainly(d.Err))
 	}
-	return fmt.Sprintf("%s: %v; dialled again within %s", d.URL, d.Err, cli.Duration(max(time.Until(d.Next).Round(time.Second), time.Second)))
+	return fmt.Sprintf("%s: %v; dialled again within %s", d.URL, plainly(d.Err), cli.Duration(max(time.Until(d.Next).Round(time.Second), time.Second)))
+}
+
+// plainly is the cause of a failed request, without the address that is said before
+// it and what the request was.
+func plainly(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 func orEmpty[T any](list []T) []T {

@@ -96,9 +96,6 @@ func (n *node) revoke(ctx context.Context, in revokeRequest) (out revoked, err e
 	if guest, ok := n.guestNamed(out.Node); ok && guest == out.Key {
 		in.KeepSecret, out.Guest = true, true // a guest never learned it
 	}
-	if out.Key == n.id.ID() {
-		return out, &control.Error{Message: "this node cannot revoke itself", Hint: "clawmatrix stop leaves the mesh"}
-	}
 	if pin, ok := n.state.pin(out.Key); ok && pin.How == trust.ByConfiguration {
 		return out, &control.Error{Message: fmt.Sprintf("%s is pinned by its key in %s", out.Node, n.home.Config), Hint: "take it out of peers there, start the node again, then revoke it"}
 	}

@@ -139,7 +139,7 @@ func (s *stay) proxy(host http.RoundTripper, log *slog.Logger) http.Handler {
 		},
 		Transport: host, FlushInterval: -1, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			apiError(w, http.StatusBadGateway, "host_unreachable", fmt.Errorf("the node that lends the models cannot be reached: %w", err))
+			apiError(w, http.StatusBadGateway, "host_unreachable", fmt.Errorf("the node that lends the models cannot be reached, or its owner ended this stay: %w", err))
 		},
 	}
 }

@@ -54,22 +54,26 @@ func (n *node) mountTasks() {
 		ctx, cancel := context.WithTimeout(ctx, waitAtMost)
 		defer cancel()
 		t, text, next, err := n.exchange.Next(ctx, g.ID, g.From)
-		return view{t, text, next}, err
+		return view{t, text, next}, aboutTask(err)
 	})
 	answer(n.onSocket, "GET /tasks", func(context.Context, none) (taskLists, error) {
 		return taskLists{n.exchange.Tasks(), n.desk.Tasks()}, nil
 	})
 	answer(n.onSocket, "POST /tasks/answer", func(ctx context.Context, a taskAnswer) (struct{}, error) {
-		return struct{}{}, n.exchange.Answer(ctx, a.ID, a.Text)
+		return struct{}{}, aboutTask(n.exchange.Answer(ctx, a.ID, a.Text))
 	})
 	answer(n.onSocket, "POST /tasks/stop", func(ctx context.Context, g glance) (struct{}, error) {
 		if n.desk.Stop(g.ID) == nil {
 			return struct{}{}, nil
 		}
-		err := n.exchange.Cancel(ctx, g.ID)
-		if err != nil {
-			err = &control.Error{Status: http.StatusConflict, Message: err.Error(), Hint: "clawmatrix tasks lists the tasks"}
-		}
-		return struct{}{}, err
+		return struct{}{}, aboutTask(n.exchange.Cancel(ctx, g.ID))
 	})
+}
+
+// aboutTask says with what went wrong where the tasks are.
+func aboutTask(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &control.Error{Status: http.StatusConflict, Message: err.Error(), Hint: "clawmatrix tasks lists the tasks"}
 }

@@ -146,14 +146,14 @@ type toolNodes struct{ *node }
 // asked of them.
 func (t toolNodes) Find(name string) (tool.Node, error) {
 	id, err := t.find(name)
-	if refusal, ok := errors.AsType[*control.Error](err); ok {
-		return tool.Node{}, fmt.Errorf("%s: %s", refusal.Message, refusal.Hint)
-	}
 	if err != nil {
 		return tool.Node{}, err
 	}
 	if id != t.id.ID() && !t.verified(id) {
-		return tool.Node{}, fmt.Errorf("%s is not verified here, so it could be anybody's: compare its six words with its owner: clawmatrix verify %s", name, name)
+		return tool.Node{}, &control.Error{
+			Message: fmt.Sprintf("%s is not verified here, so it could be anybody's", name),
+			Hint:    "compare its six words with its owner: clawmatrix verify " + name,
+		}
 	}
 	return tool.Node{Key: id, Name: t.nameOf(id), Verified: true}, nil
 }

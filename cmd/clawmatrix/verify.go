@@ -100,7 +100,11 @@ func (n *node) who(_ context.Context, in nodeName) (selfReport, error) {
 // identify finds a node that the owner names. In contrast to find it may be one
 // that is not verified, since the owner is about to decide about it.
 func (n *node) identify(text string) (key.ID, string, error) {
-	if id, err := key.ParseID(text); err == nil {
+	id, err := key.ParseID(text)
+	switch {
+	case text == n.config.NodeID || id == n.id.ID():
+		return key.ID{}, "", &control.Error{Message: fmt.Sprintf("%s is this node itself", n.config.NodeID), Hint: "clawmatrix peers lists the others; clawmatrix stop leaves the mesh"}
+	case err == nil:
 		return id, n.nameOf(id), nil
 	}
 	if id, ok := n.state.pinned()[text]; ok {

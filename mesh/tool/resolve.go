@@ -2,6 +2,7 @@ package tool
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ type Node struct {
 
 // A Directory knows the nodes of the mesh. Find takes a key in its text form or a
 // name; only a name that is pinned to a key, or that the owner's configuration
-// trusts otherwise, finds one. Tagged lists the living nodes that bear a tag, this
+// trusts otherwise, finds one; its errors may have a method Advice. Tagged lists the living nodes that bear a tag, this
 // one left out.
 type Directory interface {
 	Find(name string) (Node, error)
@@ -34,7 +35,7 @@ func Resolve(d Directory, target, tool string) (Node, error) {
 	if !tagged {
 		n, err := d.Find(target)
 		if err != nil {
-			return Node{}, refuse(CodeNode, "clawmatrix peers lists the nodes", "%s", err)
+			return Node{}, refuse(CodeNode, advice(err), "%s", err)
 		}
 		return n, nil
 	}
@@ -48,6 +49,18 @@ func Resolve(d Directory, target, tool string) (Node, error) {
 	return slices.MinFunc(fit, func(a, b Node) int {
 		return cmp.Or(cmp.Compare(a.RTT, b.RTT), cmp.Compare(a.Name, b.Name), slices.Compare(a.Key[:], b.Key[:]))
 	}), nil
+}
+
+// advice is what an error of a directory says that can be done.
+func advice(err error) string {
+	type adviser interface {
+		error
+		Advice() string
+	}
+	if e, ok := errors.AsType[adviser](err); ok && e.Advice() != "" {
+		return e.Advice()
+	}
+	return "clawmatrix peers lists the nodes"
 }
 
 func noneTagged(tag, tool string, all []Node) error {

@@ -217,7 +217,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	message := fmt.Sprintf("the engine at %s cannot be reached: %v", c.Address(), err)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		message = fmt.Sprintf("no engine answers at %s (connection refused): start it, or name another with --engine URL", c.Address())
+		message = fmt.Sprintf("no engine answers at %s (connection refused): start it, or name where another one is", c.Address())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		message = fmt.Sprintf("the engine at %s closed the connection before it answered; it may have crashed: look at its log", c.Address())
 	}
