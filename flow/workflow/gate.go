@@ -1,6 +1,7 @@
 package workflow
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -111,7 +112,7 @@ func (r *runner) approvalRequest(s *Step, result value.Value) (value.Value, iden
 		if items.IsNullish() {
 			items = value.List()
 		}
-		who.override(own)
+		who.extend(own)
 	}
 	var b value.Builder
 	b.Set("type", value.String("approval_request"))
@@ -195,14 +196,11 @@ func (r *runner) identityOf(g *Gate) identity {
 	return who
 }
 
-// override takes the policy that a step's own request states. It can demand more, not less.
-func (w *identity) override(own value.Value) {
-	if s := anyText(own, "initiatedBy", "initiated_by"); s != "" {
-		w.initiatedBy = s
-	}
-	if s := anyText(own, "requiredApprover", "required_approver"); s != "" {
-		w.requiredApprover = s
-	}
+// extend takes the policy that a step's own request states, as far as file and environment leave it open: what a step prints may come from
+// strangers, who must not choose who approves.
+func (w *identity) extend(own value.Value) {
+	w.initiatedBy = cmp.Or(w.initiatedBy, anyText(own, "initiatedBy", "initiated_by"))
+	w.requiredApprover = cmp.Or(w.requiredApprover, anyText(own, "requiredApprover", "required_approver"))
 	for _, key := range []string{"requireDifferentApprover", "require_different_approver"} {
 		b, _ := own.Field(key).AsBool()
 		w.different = w.different || b
@@ -237,6 +235,6 @@ func (w identity) value() (value.Value, bool) {
 
 func identityFrom(v value.Value) identity {
 	var w identity
-	w.override(v)
+	w.extend(v)
 	return w
 }

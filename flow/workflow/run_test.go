@@ -454,6 +454,27 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// What a step prints fills in a policy, but does not replace the file's.
+func TestStepsDoNotChooseWhoApproves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const own = `stdin: {prompt: own, requiredApprover: eve, initiatedBy: nobody, requireDifferentApprover: true}`
+	tests := []struct{ policy, want string }{
+		{"required_approver: boss", `"initiatedBy":"nobody","requiredApprover":"boss","requireDifferentApprover":true`},
+		{"initiated_by: eve", `"initiatedBy":"eve","requiredApprover":"eve","requireDifferentApprover":true`},
+		{"prompt: P", `"initiatedBy":"nobody","requiredApprover":"eve","requireDifferentApprover":true`},
+	}
+	for _, tt := range tests {
+		out, err := w.run("steps: [{id: g, approval: {" + tt.policy + "}, " + own + "}]")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := out.Request.JSON(); !strings.Contains(got, `"prompt":"own"`) || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %s, want %s", tt.policy, got, tt.want)
+		}
+	}
+}
+
 func TestQuestion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
