@@ -2,7 +2,7 @@
 //
 // [FromEnviron] collects the values of environment variables whose names say that they are secret, and [Mask.Text] replaces them wherever they
 // appear. The journal and the error messages go through it. A Mask is immutable and safe for concurrent use; its zero value masks only
-// what looks like a resume token or a bearer credential. It is a net, not a wall: a value that was transformed on its way is not found.
+// what looks like a resume token, a bearer credential or the password in a URL. It is a net, not a wall: a value that was transformed on its way is not found.
 package secret
 
 import (
@@ -15,7 +15,8 @@ import (
 const minLength = 6
 
 var (
-	secretName  = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|AUTH)`)
+	secretName  = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|AUTH)|(^|_)(KEY|PAT|COOKIE|WEBHOOK(_URL)?)$`)
+	password    = regexp.MustCompile(`://[^\s/:@'"]*:[^\s/@'"]+@`)
 	bearer      = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
 	resumeToken = regexp.MustCompile(`\beyJwcm90b2NvbFZlcnNpb24i[A-Za-z0-9_-]+`)
 )
@@ -28,7 +29,7 @@ func FromEnviron(environ []string) Mask {
 	var known []pair
 	for _, kv := range environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if ok && len(value) >= minLength && secretName.MatchString(name) && !harmless(value) {
+		if ok && len(value) >= minLength && secretName.MatchString(name) && name != "LOBSTER_RUN_STATE_KEY" && !harmless(value) {
 			known = append(known, pair{value, "[" + name + "]"})
 		}
 	}
@@ -53,6 +54,7 @@ func (m Mask) Text(s string) string {
 	if m.replacer != nil {
 		s = m.replacer.Replace(s)
 	}
+	s = password.ReplaceAllString(s, "://[credential]@")
 	s = bearer.ReplaceAllString(s, "$1 [credential]")
 	return resumeToken.ReplaceAllString(s, "[resume token]")
 }
