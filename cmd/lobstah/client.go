@@ -74,6 +74,9 @@ func (c *apiClient) refused(status int, e *openai.Error) error {
 	if status == http.StatusUnauthorized {
 		return cli.Hintf(err, "--api-key KEY, or the variable LOBSTAH_API_KEY")
 	}
+	if e.Type == "all_peers_failed" || e.Type == "no_capable_peer" {
+		return cli.Hintf(err, "lobstah doctor goes the way to each peer and says what fails")
+	}
 	return err
 }
 

@@ -27,6 +27,7 @@ type report struct {
 	Peers    []peerReport    `json:"peers,omitempty"` // as the router sees them
 	Worker   *grid.Capacity  `json:"workerCapacity,omitempty"`
 	Engines  []string        `json:"engines,omitempty"`
+	Ports    []string        `json:"workerPorts,omitempty"` // where others may reach the worker
 	Allowed  int             `json:"allowed"`
 	Boards   []placeReport   `json:"announced,omitempty"`  // where the worker announces itself
 	Sources  []placeReport   `json:"discovered,omitempty"` // where the router learns of peers
@@ -133,7 +134,7 @@ func (p *process) report(ctx context.Context) report {
 	r.Boards = p.boardReports()
 	if worker != nil {
 		p.ask(ctx, worker, "/capacity", &r.Worker)
-		r.Engines = engines.live.state.Load().facts
+		r.Engines, r.Ports = engines.live.state.Load().facts, p.reachable()
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"lobstah/internal/cli"
@@ -24,14 +25,34 @@ func (p *process) warnReach(host string, open bool) {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
 		where = "every address of this machine"
 	}
-	who := "Only this machine and " + cli.Plural(len(p.allowed.Entries()), "allowed key") + " may use them."
+	who := "Only this machine and " + cli.Plural(len(p.allowed.Entries()), "allowed key") + " may use it."
 	switch {
 	case open:
-		who = "With --open strangers may use them, too, each within 10,000 tokens."
+		who = "With --open strangers may use it, too, each within 10,000 tokens."
 	case len(p.allowed.Entries()) == 0:
-		who = "Only this machine may use them, until you let a key in: lobstah allow PUBKEY [LABEL]"
+		who = "Only this machine may use it, until you let a key in: lobstah allow PUBKEY [LABEL]"
 	}
 	p.warn("the worker listens on %s. Whoever reaches it can see its key.\n         %s", where, who)
+}
+
+// reachable tells where others may reach the worker.
+func (p *process) reachable() (list []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, opened := range p.invited {
+		list = append(list, opened.address+" for invited keys, until this stops")
+	}
+	slices.Sort(list)
+	if p.at == nil {
+		return list
+	}
+	if host, port, err := net.SplitHostPort(p.at.String()); err == nil && !loopbackHost(host) {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+			host = "every address of this machine"
+		}
+		list = append(list, "port "+port+" of "+host)
+	}
+	return list
 }
 
 // sayHowToAdd prints the line for a machine that asks this one.

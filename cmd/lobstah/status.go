@@ -84,6 +84,9 @@ func (r *report) lending(facts *cli.Table) {
 	if w := r.Worker; w != nil {
 		facts.Row("worker", fmt.Sprintf("%s, %s running, %d waiting (at most %d and %d)",
 			r.Holder.Worker, cli.Plural(w.Running, "answer"), w.QueueDepth, w.Concurrency, w.MaxQueue))
+		for _, port := range r.Ports {
+			facts.Row("", port)
+		}
 		facts.Row("models", strings.Join(w.Models, ", "))
 	} else if r.Holder.Worker != "" {
 		facts.Row("worker", r.Holder.Worker+", which tells nothing now: its engine or its ledger is out of order")
@@ -176,7 +179,7 @@ func (p placeReport) discoversText() string {
 
 func lastOK(at time.Time) string {
 	if at.IsZero() {
-		return "; it never went well"
+		return "; it never succeeded"
 	}
 	return "; last ok " + ago(at)
 }

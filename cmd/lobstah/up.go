@@ -73,6 +73,9 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	b.worker(c.Worker, c.Serving)
 	b.router(c.Router, address)
+	if len(c.Discovery.From) > 0 {
+		b.row("discovers", "peers from %s, again and again", strings.Join(c.Discovery.From, ", "))
+	}
 	p.sayAnnouncing(c.Announce, c.Worker, c.Serving.Open)
 	model := b.check(ctx, address, c.NoCheck)
 	if ctx.Err() == nil {

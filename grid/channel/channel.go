@@ -14,7 +14,10 @@
 package channel
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"os"
 
 	"lobstah/grid"
 )
@@ -54,7 +57,18 @@ func (e *Error) Error() string {
 	if where == "" {
 		where = e.Peer.URL
 	}
-	return fmt.Sprintf("reach %s at %s: %s: %v", e.Peer.Name(), where, doing[e.Step], e.Err)
+	return fmt.Sprintf("reach %s at %s: %s: %v", e.Peer.Name(), where, doing[e.Step], plain(e.Err))
+}
+
+// plain is why a connection was not made, without the address that was told.
+func plain(err error) error {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" && dial.Err != nil {
+		err = dial.Err
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok && call.Err != nil {
+		return call.Err
+	}
+	return err
 }
 
 func (e *Error) Unwrap() error { return e.Err }

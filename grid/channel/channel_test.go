@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -374,5 +375,19 @@ func TestCloseEndsAcceptAndUnfinishedHandshakes(t *testing.T) {
 	}
 	if err := <-accepted; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept: %v, want net.ErrClosed", err)
+	}
+}
+
+// What was tried is told once.
+func TestErrorTellsTheAddressOnce(t *testing.T) {
+	t.Parallel()
+	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 17474}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: os.NewSyscallError("connect", errors.New("connection refused"))}
+	e := &channel.Error{Step: channel.StepTCP, Peer: grid.Peer{Label: "mini"}, Addr: addr.String(), Err: refused}
+	if got, want := e.Error(), "reach mini at 192.0.2.7:17474: connect: connection refused"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if !errors.Is(e, refused) {
+		t.Error("it does not unwrap to what went wrong")
 	}
 }

@@ -161,11 +161,15 @@ func (f *follower) nobody(ctx context.Context, v *view) error {
 	if lasting && !waiting {
 		return &ending{fault: f.allRefused(v)}
 	}
+	e := f.rt.lacking(v, f.order.Model)
+	if len(f.place.Refused) > 0 && !waiting {
+		said := f.allRefused(v)
+		e.Type, e.Message = said.Type, said.Message
+	}
 	f.place.Refused = slices.DeleteFunc(f.place.Refused, func(r refusal) bool { return r.Temporary })
 	if err := f.note(ctx); err != nil {
 		return err
 	}
-	e := f.rt.lacking(v, f.order.Model)
 	e.Status, e.RetryAfter = http.StatusServiceUnavailable, max(wait, min(e.RetryAfter, peerPause), time.Second)
 	return &ending{fault: e, again: true}
 }

@@ -515,25 +515,33 @@ func TestJobsWaitForPeers(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		learns bool
-		told   int // peers that have told their models
-		dark   int // that were never reached
+		lost   bool // the first peer answers no more
+		told   int  // peers that have told their models
+		dark   int  // that were never reached
 		model  string
 		waits  []string
 		fault  string
 	}{
-		{"never reached", false, 0, 1, "x", []string{"w1 is un", "connection refused"}, ""},
-		{"a model of one that was never reached, perhaps", false, 1, 1, "x", []string{`no peer has a model "x"`, "not reached yet: w2"}, ""},
-		{"a model of another", false, 1, 1, "m", nil, ""},
-		{"a model of nobody", false, 2, 0, "x", nil, "invalid_request_error"},
-		{"a model that may be found", true, 2, 0, "x", []string{`no peer has a model "x"`}, ""},
-		{"nobody", false, 0, 0, "m", nil, "no_peers"},
-		{"nobody found", true, 0, 0, "m", []string{"no peer was found yet"}, ""},
+		{"never reached", false, false, 0, 1, "x", []string{"w1 is un", "connection refused"}, ""},
+		{"a model of one that was never reached, perhaps", false, false, 1, 1, "x", []string{`no peer has a model "x"`, "not reached yet: w2"}, ""},
+		{"a model of another", false, false, 1, 1, "m", nil, ""},
+		{"a model of nobody", false, false, 2, 0, "x", nil, "invalid_request_error"},
+		{"a model that may be found", true, false, 2, 0, "x", []string{`no peer has a model "x"`}, ""},
+		{"nobody", false, false, 0, 0, "m", nil, "no_peers"},
+		{"nobody found", true, false, 0, 0, "m", []string{"no peer was found yet"}, ""},
+		{"away", false, true, 1, 0, "m", []string{"w1 is unreachable"}, ""},
+		{"a model of one that is found later, but of no other peer", true, false, 1, 0, "x@w1", nil, "invalid_request_error"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			inWorld(t, test.told, func(c *Config) { c.Learns = test.learns }, func(t *testing.T, w *world) {
 				for n := range test.dark {
 					w.addWorker(byte(test.told + n + 1)).setDark(true)
+				}
+				if test.lost {
+					w.workers[0].setDark(true)
+					w.workers[0].way.CloseIdleConnections()
+					time.Sleep(time.Minute)
 				}
 				r, err := http.NewRequest("POST", "http://localhost/v1/jobs", strings.NewReader(`{"model":"`+test.model+`","messages":[]}`))
 				if err != nil {

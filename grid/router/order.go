@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"lobstah/grid"
 	"lobstah/key"
@@ -76,20 +77,24 @@ func (rt *Router) offered(ctx context.Context, o *grid.Order, only key.ID) *open
 		v.awaitFirstPolls(ctx)
 		v = rt.roster.sync(rt.Peers.List()).only(only)
 	}
-	if len(v.serving(o.Model)) > 0 {
+	serving := v.serving(o.Model)
+	if slices.ContainsFunc(serving, func(p offer) bool { return !p.health.lost() }) {
 		return nil
 	}
 	e := rt.lacking(v, o.Model)
-	if !rt.Learns && len(v.untold()) == 0 {
+	if len(serving) == 0 && len(v.untold()) == 0 && !rt.mayLearn(v) {
 		return e
 	}
 	o.Waits = e.Message
 	return nil
 }
 
+// mayLearn reports whether a peer that is found later may serve the client.
+func (rt *Router) mayLearn(v *view) bool { return rt.Learns && !v.pinned }
+
 // lacking says why nobody is known to have a model, and who still may.
 func (rt *Router) lacking(v *view, model string) *openai.Error {
-	if len(v.peers) == 0 && rt.Learns {
+	if len(v.peers) == 0 && rt.mayLearn(v) {
 		return &openai.Error{
 			Status: http.StatusServiceUnavailable, Type: "no_peers", RetryAfter: peerPause,
 			Message: "no peer was found yet",
@@ -101,8 +106,14 @@ func (rt *Router) lacking(v *view, model string) *openai.Error {
 		return e
 	}
 	e := noOffer(v, model, rt.Now())
-	if untold := v.untold(); e.Status == http.StatusNotFound && len(untold) > 0 {
+	if e.Status != http.StatusNotFound {
+		return e
+	}
+	if untold := v.untold(); len(untold) > 0 {
 		e.Message += "; not reached yet: " + some(untold)
+	}
+	if rt.mayLearn(v) {
+		e.Message += "; a peer that is found later may have it"
 	}
 	return e
 }
