@@ -142,8 +142,12 @@ func jsonLine(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// callTimeout bounds a question to the running node.
-const callTimeout = 30 * time.Second
+// callTimeout bounds a question to the running node, tellTimeout one for which it
+// has to ask nobody else.
+const (
+	callTimeout = 30 * time.Second
+	tellTimeout = 10 * time.Second
+)
 
 var errNotRunning = errors.New("no node runs here")
 
@@ -168,15 +172,20 @@ func (a *app) call(ctx context.Context, method, path string, in, out any) error 
 
 // callFor is call for what may take longer.
 func (a *app) callFor(ctx context.Context, patience time.Duration, method, path string, in, out any) error {
-	_, client, err := a.running()
+	h, client, err := a.running()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return client.Call(ctx, method, path, in, out)
+	err = client.Call(limited, method, path, in, out)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return cli.Hintf(fmt.Errorf("the node (process %d) has not answered for %s", h.PID, cli.Duration(patience)), "it may be stopped, stuck, or waiting for others; if it answers nothing at all, end that process and start it again")
+	}
+	return err
 }
 
+// get asks what the node can tell at once.
 func (a *app) get(ctx context.Context, path string, out any) error {
-	return a.call(ctx, http.MethodGet, path, nil, out)
+	return a.callFor(ctx, tellTimeout, http.MethodGet, path, nil, out)
 }

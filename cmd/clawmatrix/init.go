@@ -11,6 +11,7 @@ import (
 
 	"lobstah/internal/cli"
 	"lobstah/internal/durable"
+	"lobstah/internal/livefile"
 	"lobstah/mesh/config"
 	"lobstah/mesh/trust"
 )
@@ -90,6 +91,9 @@ func (a *app) writeConfig(ctx context.Context, d *config.Draft, replace bool) er
 	}
 	text := d.Text()
 	if _, err := config.Parse(text); err != nil {
+		if fault, ok := errors.AsType[*livefile.DamagedError](err); ok {
+			err = fault.Err // nobody has seen its lines
+		}
 		return cli.Usagef("%v", err)
 	}
 	return a.home.Edit(ctx, func() error {

@@ -29,13 +29,8 @@ const modelsAtOnce = 16
 // finds those of all nodes, its own too, by the grid's router. Neither has a
 // ledger: members of one mesh do not bill each other.
 func (n *node) openModels(ctx context.Context) error {
-	models, problems := n.lend(ctx, n.config.Models)
-	n.models, n.problems = models, append(n.problems, problems...)
-	if err := n.offers(func(o *member.Offer) { o.Models = slices.DeleteFunc(slices.Clone(o.Models), n.lendsNot) }); err != nil {
-		return err
-	}
-	engines := make([]engine.Engine, len(models))
-	for i, m := range models {
+	engines := make([]engine.Engine, len(n.models))
+	for i, m := range n.models {
 		m.Failed = func(err error) { n.log.Warn("an engine failed", "model", m.ID, "err", err) }
 		engines[i] = m
 	}

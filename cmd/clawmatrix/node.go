@@ -137,6 +137,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.state, err = openState(n.home, n.config); err != nil {
 		return err
 	}
+	n.models, n.problems = n.lend(ctx, n.config.Models)
 	if err := n.join(); err != nil {
 		return err
 	}
@@ -157,6 +158,7 @@ func (n *node) join() (err error) {
 		return err
 	}
 	n.offer = n.config.Offer()
+	n.offer.Models = slices.DeleteFunc(n.offer.Models, n.lendsNot)
 	cfg := mesh.Config{
 		Pair: n.id.Pair, Name: n.config.NodeID, Secrets: secrets, Retired: retired, Log: n.log.With("part", "mesh"),
 		Offer: n.offer, Pins: n.state.pinned(), Revocations: n.state.revocations, Trusts: n.obeys, Notify: n.heard, Guests: n.config.Listen,

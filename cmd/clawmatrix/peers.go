@@ -50,6 +50,7 @@ type peerView struct {
 	Since    time.Time      `json:"since,omitzero"`
 	Verified bool           `json:"verified"` // its key is pinned here
 	How      trust.How      `json:"how,omitempty"`
+	Revoked  bool           `json:"revoked,omitempty"`
 	Trusted  bool           `json:"trusted"` // may use tools and agents here, as far as their rules go
 	Agents   []member.Agent `json:"agents"`
 	Models   []member.Model `json:"models"`
@@ -93,7 +94,7 @@ func (n *node) view(m member.Member, names map[key.ID]string) peerView {
 	v.trustOf(n)
 	switch {
 	case n.mesh.Revoked(m.Key):
-		v.Why = append(v.Why, "its key was revoked")
+		v.Revoked, v.Why = true, append(v.Why, "its key was revoked")
 	case m.Status == member.Dead && m.Gone:
 		v.Why = append(v.Why, "it said goodbye")
 	case m.Status == member.Dead:
@@ -264,7 +265,10 @@ func (v *peerView) latency() string {
 }
 
 func (v *peerView) verifiedBy() string {
-	if !v.Verified {
+	switch {
+	case v.Revoked:
+		return "revoked"
+	case !v.Verified:
 		return "no"
 	}
 	return "by " + string(v.How)

@@ -93,6 +93,9 @@ func (n *node) introduce() {
 	for _, warning := range n.config.Warnings() {
 		n.warn("%s", warning)
 	}
+	for _, problem := range n.problems {
+		n.warn("%s", cli.CleanLine(problem))
+	}
 	if info, err := os.Stat(n.home.Config); err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
 		n.warn("other users of this machine may read the secret: chmod 600 %s", n.home.Config)
 	}

@@ -149,6 +149,12 @@ func (t toolNodes) Find(name string) (tool.Node, error) {
 	if err != nil {
 		return tool.Node{}, err
 	}
+	if t.mesh.Revoked(id) {
+		return tool.Node{}, &control.Error{
+			Message: fmt.Sprintf("the key of %s was revoked", name),
+			Hint:    "that machine needs a new key (move its identity.json away) and an invitation",
+		}
+	}
 	if id != t.id.ID() && !t.verified(id) {
 		return tool.Node{}, &control.Error{
 			Message: fmt.Sprintf("%s is not verified here, so it could be anybody's", name),

@@ -64,6 +64,8 @@ func TestMistakesHaveALine(t *testing.T) {
 		head + "listenPort: 70000":                                                      "line 3: listenPort: 70000 is no port",
 		head + "trust: everybody":                                                       `line 3: trust: "everybody" is neither`,
 		head + "tlsCert: c.pem":                                                         "line 3: tlsCert and tlsKey belong together",
+		head + "agents: [{id: a, command: claude -p}]":                                  "line 3: want a list here, such as",
+		head + "toolProxy: 5":                                                           "line 3: want fields here",
 		head + "agents: coder":                                                          "line 3: ",
 		head + "agents:\n  - id: a\n  - id: a":                                          "line 5: the agent \"a\" stands twice",
 		head + "agents: [{id: a, command: [x], a2a: http://y}]":                         "line 3: the agent \"a\": only one of",

@@ -115,6 +115,10 @@ func placed(err error) error {
 		fault = unknownField(e.GetToken().Value)
 	} else if typed, ok := errors.AsType[*yaml.TypeError](err); ok {
 		fault = fmt.Errorf("want %s here", kind(typed.DstType))
+	} else if other, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](err); ok && other.Expected == ast.SequenceType {
+		fault = errors.New("want a list here, such as [this, that]")
+	} else if ok && other.Expected == ast.MappingType {
+		fault = errors.New("want fields here, such as name: value")
 	}
 	return &livefile.DamagedError{Line: e.GetToken().Position.Line, Err: fault}
 }
