@@ -65,6 +65,45 @@ func TestHostileMCPServer(t *testing.T) {
 	}
 }
 
+// A server that knows nothing but the handshake, and does not answer what it does not know; and one that has given the handshake up.
+func TestServersOfEitherAge(t *testing.T) {
+	t.Parallel()
+	const info = `"capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}`
+	ages := map[string]map[string]string{
+		"old": {"initialize": `"result":{"protocolVersion":"2025-06-18",` + info + `}`},
+		"new": {"initialize": `"error":{"code":-32601,"message":"no such method"}`, "server/discover": `"result":{"supportedVersions":["2026-07-28"],` + info + `}`},
+	}
+	for age, answers := range ages {
+		t.Run(age, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var q struct {
+					ID     json.RawMessage
+					Method string
+				}
+				if body, err := io.ReadAll(r.Body); err != nil || json.Unmarshal(body, &q) != nil || q.ID == nil {
+					w.WriteHeader(http.StatusAccepted)
+					return
+				}
+				answer := answers[q.Method]
+				if q.Method == "tools/call" {
+					answer = `"result":{"content":[{"type":"text","text":"` + age + `"}]}`
+				}
+				if answer == "" {
+					<-r.Context().Done()
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,%s}`, q.ID, answer)
+			}))
+			t.Cleanup(server.Close)
+			if got, err := run(t, world(t), "mcp.call --tool t --url "+server.URL); err != nil || got != `["`+age+`"]` {
+				t.Errorf("got %s, %v, want %q", got, err, age)
+			}
+		})
+	}
+}
+
 // Answers add up.
 func TestHostileGateway(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"lobstah/flow/interp"
@@ -198,26 +199,44 @@ func plainAll(vs []value.Value) []string {
 	return out
 }
 
+// greetings are the protocol versions that servers are addressed in. The one with a handshake comes first: every server knows it, while those
+// that were written before there was another may leave a greeting that they do not know without an answer.
+var greetings = []string{"2025-11-25", "2026-07-28"}
+
 // withMCP connects to the server that the flags name, and does something with it.
 func withMCP(ctx context.Context, call *interp.Call, do func(*mcp.ClientSession) error) error {
 	server, url := trimmedFlag(call, "server"), trimmedFlag(call, "url")
 	if (server == "") == (url == "") {
 		return fmt.Errorf("%s requires --server or --url, and not both", call.Name)
 	}
-	transport, closing, err := mcpTransport(ctx, call, server, url)
-	if err != nil {
-		return err
-	}
-	client := mcp.NewClient(&mcp.Implementation{Name: "lobster", Version: "1"}, nil)
-	session, err := client.Connect(ctx, transport, nil)
-	if err == nil {
-		err = errors.Join(do(session), ignoreClosed(session.Close()))
-	}
-	if ended := closing(); err != nil {
-		err = fmt.Errorf("%s: %w", call.Name, errors.Join(err, ended))
+	var err error
+	for _, version := range greetings {
+		var refused bool
+		if refused, err = visitMCP(ctx, call, server, url, version, do); !refused {
+			break
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// visitMCP does something with a server. It reports whether the server refused the version.
+func visitMCP(ctx context.Context, call *interp.Call, server, url, version string, do func(*mcp.ClientSession) error) (refused bool, err error) {
+	transport, closing, err := mcpTransport(ctx, call, server, url)
+	if err != nil {
+		return false, err
+	}
+	client := mcp.NewClient(&mcp.Implementation{Name: "lobster", Version: "1"}, nil)
+	session, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})
+	if err == nil {
+		err = errors.Join(do(session), ignoreClosed(session.Close()))
+	} else {
+		_, refused = errors.AsType[*jsonrpc.Error](err)
+	}
+	if ended := closing(); err != nil {
+		err = fmt.Errorf("%s: %w", call.Name, errors.Join(err, ended))
+	}
+	return refused, err
 }
