@@ -123,7 +123,7 @@ func welcome(w http.ResponseWriter, s *announce.Signed, listed int) {
 // list puts an offer that was opened on the list and returns how many are there
 // then, or why it is not.
 func (t *Tracker) list(ctx context.Context, s *announce.Signed, from network) (int, rejection, *openai.Error) {
-	if wait := t.renewals.take(s.ID, 1, t.config.Now()); wait > 0 {
+	if wait := t.index.renew(s.ID); wait > 0 {
 		return 0, rejection{}, tooMany(wait, "of this key")
 	}
 	record := Record{s.ID, s.AnnouncedAt.UnixMilli(), s.String()}
@@ -175,7 +175,7 @@ func (t *Tracker) probe(ctx context.Context, s *announce.Signed) (probe, rejecti
 	}
 	now := t.config.Now()
 	last := t.index.reached(s.ID)
-	if last.url == s.URL && now.Sub(last.at) < probeMemory {
+	if last.url == s.URL && now.UnixNano()-last.at < int64(probeMemory) {
 		return last, rejection{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
@@ -198,7 +198,7 @@ func (t *Tracker) probe(ctx context.Context, s *announce.Signed) (probe, rejecti
 		t.config.Logger.Info("a worker was not reached where it says it is", "key", s.ID, "url", s.URL, "error", err)
 		return probe{}, rejection{"rejected", "unreachable", "this tracker lists only workers that it can reach, and it could not reach " + s.URL}, nil
 	}
-	return probe{s.URL, now}, rejection{}, nil
+	return probe{s.URL, now.UnixNano()}, rejection{}, nil
 }
 
 func (t *Tracker) serveUnannounce(w http.ResponseWriter, r *http.Request) {

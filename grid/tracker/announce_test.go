@@ -205,6 +205,34 @@ func TestRates(t *testing.T) {
 	wantStatus(t, "too many reads", read(), 429, "rate_limit")
 }
 
+// Whoever leaves the list and comes back finds its bucket as it was.
+func TestLeavingFillsNoBucket(t *testing.T) {
+	tracker, c := start(t, func(c *Config) { c.Renewals = Rate{10 * time.Minute, 3} })
+	say := func() answer {
+		c.pass(time.Millisecond)
+		return post(t, tracker, "/announce", signed(t, 1, offer(1, c.now(), "m")))
+	}
+	leave := func() {
+		t.Helper()
+		wantStatus(t, "leave", post(t, tracker, "/unannounce", announce.Withdraw(pair(1), c.now()).JSON()), 200, `"removed":true`)
+	}
+	for range 2 {
+		wantStatus(t, "within", say(), 200, "")
+		leave()
+	}
+	wantStatus(t, "the last token", say(), 200, "")
+	wantStatus(t, "listed, without a token", say(), 429, "of this key")
+	leave()
+	wantStatus(t, "unlisted, without a token", say(), 429, "of this key")
+	c.pass(10 * time.Minute)
+	wantStatus(t, "one more", say(), 200, "")
+	wantStatus(t, "not two", say(), 429, "of this key")
+	c.pass(5*time.Minute + time.Second) // its offer ends
+	wantStatus(t, "expired, and no token yet", say(), 429, "of this key")
+	c.pass(5 * time.Minute)
+	wantStatus(t, "and one more", say(), 200, "")
+}
+
 func TestClientBehindAProxy(t *testing.T) {
 	tracker, _ := start(t, func(c *Config) { c.Proxies = append(c.Proxies, netip.MustParsePrefix("10.0.0.0/24")) })
 	for _, test := range []struct{ remote, forwarded, want string }{

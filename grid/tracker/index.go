@@ -20,13 +20,14 @@ type entry struct {
 	view   *view      // guarded by index.mu; nil when it ended
 	due    int64      // guarded by index.mu; the second in which the wheel looks at it
 	day    day[uint8] // guarded by index.mu; highest load of each slot, 0 for not seen
+	bucket int64      // guarded by index.mu; of its renewals: when it is full again
 	probed probe      // guarded by index.mu
 }
 
 // A probe remembers that a URL was reached.
 type probe struct {
 	url string
-	at  time.Time
+	at  int64 // Unix nanoseconds
 }
 
 // A posting lists the entries that serve one model, or all of them, in the
@@ -50,9 +51,10 @@ type limits struct {
 // index answers questions about what is announced. One writer or many readers
 // at a time; long reads give the lock back now and then.
 type index struct {
-	limits  limits
-	now     func() time.Time
-	changes *changes
+	limits   limits
+	renewals *limiter[key.ID] // has the buckets of keys that are not listed
+	now      func() time.Time
+	changes  *changes
 
 	mu     sync.RWMutex // guards everything below
 	byID   map[key.ID]*entry
@@ -69,9 +71,9 @@ type index struct {
 	loads  map[key.ID]day[uint8] // of keys that were listed before a restart and are not yet again
 }
 
-func newIndex(l limits, now func() time.Time, c *changes) *index {
+func newIndex(l limits, renewals Rate, now func() time.Time, c *changes) *index {
 	return &index{
-		limits: l, now: now, changes: c,
+		limits: l, renewals: newLimiter[key.ID](renewals, l.peers), now: now, changes: c,
 		byID: map[key.ID]*entry{}, floors: map[key.ID]int64{}, shares: map[network]int{},
 		byName: map[string]*posting{}, wheel: map[int64][]*entry{}, second: now().Unix(),
 		loads: map[key.ID]day[uint8]{},
@@ -87,6 +89,18 @@ const (
 	registryFull
 	shareFull
 )
+
+// renew takes a token from the bucket of a key, as [Rate.take] does. That of a
+// listed one is in its entry, which is needed next.
+func (ix *index) renew(id key.ID) time.Duration {
+	now := ix.turn()
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	if e := ix.byID[id]; e != nil {
+		return ix.renewals.rate.take(&e.bucket, 1, now.UnixNano())
+	}
+	return ix.renewals.take(id, 1, now)
+}
 
 // admits says whether there would be room for an offer of id.
 func (ix *index) admits(id key.ID, from network, size int) verdict {
@@ -131,7 +145,7 @@ func (ix *index) put(s *announce.Signed, envelope string, from network, reached 
 	}
 	var old *view
 	if e == nil {
-		e = &entry{seq: ix.seq, from: from, day: ix.loads[s.ID]}
+		e = &entry{seq: ix.seq, from: from, day: ix.loads[s.ID], bucket: ix.renewals.release(s.ID)}
 		delete(ix.loads, s.ID)
 		ix.seq++
 		ix.byID[s.ID] = e
@@ -221,6 +235,7 @@ func (ix *index) end(id key.ID, e *entry, why string, slot int64) {
 	old := e.view
 	e.view = nil
 	delete(ix.byID, id)
+	ix.renewals.keep(id, e.bucket, ix.now())
 	ix.floors[id] = old.at
 	ix.bytes -= len(old.envelope)
 	if e.from != (network{}) {

@@ -84,7 +84,7 @@ func TestIndexIsRight(t *testing.T) {
 
 func checkIndex(t *testing.T, random *rand.Rand) {
 	c := newClock()
-	ix := newIndex(limits{1 << 20, 1 << 30, 1 << 20}, c.now, &changes{})
+	ix := newIndex(limits{1 << 20, 1 << 30, 1 << 20}, Rate{}, c.now, &changes{})
 	want := &naive{map[key.ID]*announce.Signed{}, nil, map[key.ID]int64{}}
 	models := []string{"a", "b", "c", "d"}
 	for range 400 {
@@ -265,7 +265,7 @@ func FuzzQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	c := newClock()
-	ix := newIndex(limits{100, 1 << 20, 100}, c.now, &changes{})
+	ix := newIndex(limits{100, 1 << 20, 100}, Rate{}, c.now, &changes{})
 	s, err := announce.Sign(pair(1), offer(1, c.now(), "x:7b"))
 	if err != nil {
 		f.Fatal(err)

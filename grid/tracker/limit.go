@@ -13,8 +13,19 @@ type Rate struct {
 	Burst int
 }
 
-// limiter holds a token bucket for each K, as the one time at which it will be
-// full again (the generic cell rate algorithm).
+// take takes n tokens at a time from a bucket. It is told by when it will be full
+// again, in Unix nanoseconds (the generic cell rate algorithm). It returns 0, or
+// how long to wait until there are as many.
+func (r Rate) take(full *int64, n int, at int64) time.Duration {
+	next := max(*full, at) + int64(n)*int64(r.Every)
+	if wait := next - at - int64(r.Burst)*int64(r.Every); wait > 0 {
+		return time.Duration(wait)
+	}
+	*full = next
+	return 0
+}
+
+// limiter holds a bucket for each K.
 type limiter[K comparable] struct {
 	rate Rate
 	max  int // buckets; beyond, newcomers share one
@@ -29,8 +40,7 @@ func newLimiter[K comparable](rate Rate, max int) *limiter[K] {
 	return &limiter[K]{rate: rate, max: max, full: map[K]int64{}}
 }
 
-// take takes n tokens from k's bucket. It returns 0, or how long to wait until
-// there are as many.
+// take takes n tokens from k's bucket, as [Rate.take] does.
 func (l *limiter[K]) take(k K, n int, now time.Time) time.Duration {
 	if l.rate.Every <= 0 {
 		return 0
@@ -39,20 +49,31 @@ func (l *limiter[K]) take(k K, n int, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	full, known := l.full[k]
-	room := known || l.room(at)
-	if !room {
-		full = l.shared
+	if !known && !l.room(at) {
+		return l.rate.take(&l.shared, n, at)
 	}
-	full = max(full, at) + int64(n)*int64(l.rate.Every)
-	if wait := full - at - int64(l.rate.Burst)*int64(l.rate.Every); wait > 0 {
-		return time.Duration(wait)
-	}
-	if room {
+	wait := l.rate.take(&full, n, at)
+	if wait == 0 {
 		l.full[k] = full
-	} else {
-		l.shared = full
 	}
-	return 0
+	return wait
+}
+
+// release hands k's bucket to one who keeps it elsewhere, and keep takes it back.
+func (l *limiter[K]) release(k K) (full int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full = l.full[k]
+	delete(l.full, k)
+	return full
+}
+
+func (l *limiter[K]) keep(k K, full int64, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if full > now.UnixNano() { // else it says nothing
+		l.full[k] = full
+	}
 }
 
 // room makes room for one more bucket, if it can by dropping full ones, which

@@ -14,7 +14,6 @@ import (
 
 	"lobstah/grid"
 	"lobstah/grid/announce"
-	"lobstah/key"
 	"lobstah/openai"
 )
 
@@ -72,7 +71,6 @@ type Tracker struct {
 
 	announces *limiter[network]
 	reads     *limiter[network]
-	renewals  *limiter[key.ID]
 	probes    *limiter[string] // by host that is reached for
 	probing   chan struct{}    // one token for each probe that runs
 	searching chan struct{}    // one token for each long search that runs
@@ -104,14 +102,13 @@ func New(c Config) *Tracker {
 		ready:     make(chan struct{}),
 		announces: newLimiter[network](c.Announces, maxBuckets),
 		reads:     newLimiter[network](c.Reads, maxBuckets),
-		renewals:  newLimiter[key.ID](c.Renewals, c.MaxPeers),
 		probes:    newLimiter[string](Rate{10 * time.Second, 5}, maxBuckets),
 		probing:   make(chan struct{}, maxProbes),
 		searching: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 	}
 	t.readers.max, t.readers.share = c.MaxStream, max(c.MaxStream/16, 1)
 	t.readers.from = map[network]int{}
-	t.index = newIndex(limits{c.MaxPeers, c.MaxBytes, c.MaxShare}, c.Now, t.changes)
+	t.index = newIndex(limits{c.MaxPeers, c.MaxBytes, c.MaxShare}, c.Renewals, c.Now, t.changes)
 	return t
 }
 
@@ -220,7 +217,7 @@ func (t *Tracker) take(r Record) {
 	case err != nil || s.ID != r.ID || s.AnnouncedAt.UnixMilli() != r.At:
 		t.config.Logger.Warn("the store has a record that does not hold; it is not listed", "key", r.ID, "error", err)
 	case t.index.admits(s.ID, network{}, len(r.Envelope)) == accepted:
-		t.index.put(s, r.Envelope, network{}, probe{url: s.URL, at: now})
+		t.index.put(s, r.Envelope, network{}, probe{s.URL, now.UnixNano()})
 	}
 }
 
