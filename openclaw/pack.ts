@@ -56,5 +56,6 @@ if (import.meta.main) {
     process.stderr.write(`usage: node pack.ts OUT-FOLDER [${plugins.join("|")}...]\n`);
     process.exit(2);
   }
+  process.removeAllListeners("warning"); // Node calls the removing of types experimental
   for (const name of names.length > 0 ? names : plugins) process.stdout.write(pack(name, out) + "\n");
 }

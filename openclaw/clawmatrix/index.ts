@@ -7,7 +7,7 @@ import path from "node:path";
 import type { OpenClawPluginApi } from "openclaw/plugin-sdk/plugin-entry";
 import { gatewayVariables } from "../lobster/src/gateway.ts";
 import { bridgePath, createBridge, newToken } from "./src/bridge.ts";
-import { describesNode, hasConfiguration, homeOf, isLoopback, nodeConfiguration, type ClawmatrixConfig } from "./src/config.ts";
+import { describesNode, hasConfiguration, homeOf, isLoopback, isThisMachine, nodeConfiguration, type ClawmatrixConfig } from "./src/config.ts";
 import { Daemon, findProgram, howToInstall, writePrivate } from "./src/daemon.ts";
 import { isKeptFrom, Lending } from "./src/lending.ts";
 import { Node } from "./src/node.ts";
@@ -24,8 +24,8 @@ export default {
     const config = () => (api.pluginConfig ?? {}) as ClawmatrixConfig;
     const node = () => new Node(homeOf(config(), stateDir(api), process.env));
     for (const name of toolNames) api.registerTool((ctx) => createTool(name, node, config(), ctx), { name });
-    offerKey(process.env);
-    api.registerProvider(createProvider(node));
+    if (api.registrationMode === "full") offerKey(process.env); // where turns run: the host's commands take a changed environment for another one
+    api.registerProvider(createProvider(node, (text) => api.logger.warn(`clawmatrix: ${text}`)));
     registerTerminal(api, node);
     registerMesh(api, config);
     api.on("before_tool_call", ({ toolName, runId }, ctx) => {
@@ -56,7 +56,9 @@ function registerMesh(api: OpenClawPluginApi, config: () => ClawmatrixConfig) {
         const fresh = newToken();
         await writePrivate(tokenFile, fresh + "\n");
         token = fresh;
-        daemon = new Daemon(await plan(config(), home, tokenFile, ctx.config), api.logger);
+        const gateway = gatewayVariables(ctx.config, process.env);
+        if (!isThisMachine(gateway.OPENCLAW_URL)) api.logger.warn(`clawmatrix: ${notOnLoopback}`);
+        daemon = new Daemon(await plan(config(), home, tokenFile, gateway), api.logger);
         daemon.start();
       } catch (error) {
         api.logger.error(`clawmatrix: ${error instanceof Error ? error.message : String(error)}`); // the gateway has other work than this
@@ -74,8 +76,10 @@ function setUp(home: string): string {
   return `no node is set up in ${home} yet: clawmatrix init begins a mesh, clawmatrix join LINE joins one; or write nodeId and secret into plugins.entries.clawmatrix.config`;
 }
 
-async function plan(config: ClawmatrixConfig, home: string, tokenFile: string, host: OpenClawPluginApi["config"]) {
-  const { OPENCLAW_URL: gateway = "", OPENCLAW_TOKEN: secret } = gatewayVariables(host, process.env);
+const notOnLoopback =
+  "this gateway does not listen on loopback, and elsewhere it gives programs no rights: agents here take no tasks of other nodes and the bridge lends no tools, until gateway.bind is loopback or lan";
+
+async function plan(config: ClawmatrixConfig, home: string, tokenFile: string, { OPENCLAW_URL: gateway = "", OPENCLAW_TOKEN: secret }: Record<string, string>) {
   const bridge = isLoopback(gateway) ? { url: gateway + bridgePath, tokenFile } : undefined; // the node goes there without TLS
   return {
     binary: await findProgram(config.binary, process.env),

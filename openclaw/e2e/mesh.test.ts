@@ -173,7 +173,7 @@ describe("two gateways in a mesh", () => {
 
   step("tells the owner how it stands", async () => {
     const { code, stdout, stderr } = await office.cli("clawmatrix", "status");
-    assert.equal(code, 0, stderr);
+    assert.deepEqual([code, stderr], [0, ""]);
     for (const line of [/^node office runs \(process \d+\), 1 other node$/m, /^ {2}trust {4}verified keys$/m, /^home {2}direct.*, trusted/m, /handoff to main from home: done/m, /send to main from home: done/m]) assert.match(stdout, line);
   });
 

@@ -54,11 +54,11 @@ describe("OpenClaw with our plugins", () => {
 
   step("sets the provider up without questions, from what the grid has", async () => {
     const { code, stdout, stderr } = await claw.cli(
-      "onboard", "--non-interactive", "--accept-risk", "--auth-choice", "lobstah", "--custom-base-url", `${router}/v1`,
-      "--skip-health", "--skip-channels", "--skip-skills", "--workspace", claw.workspace, "--json",
+      "onboard", "--non-interactive", "--accept-risk", "--auth-choice", "lobstah", "--custom-base-url", `${router}/v1`, "--skip-health",
     );
     assert.equal(code, 0, stdout + stderr);
     const { models, agents, plugins } = claw.read();
+    assert.equal(agents.defaults.workspace, claw.workspace);
     const provider = models.providers.lobstah;
     assert.equal(agents.defaults.model?.primary, "lobstah/scripted", stderr);
     assert.deepEqual([provider.baseUrl, provider.apiKey, provider.api], [`${router}/v1`, "lobstah", "openai-completions"]);
@@ -79,7 +79,7 @@ describe("OpenClaw with our plugins", () => {
 
   step("tells its owner what happened", async () => {
     const { code, stdout, stderr } = await claw.cli("lobstah", "status");
-    assert.equal(code, 0, stderr);
+    assert.deepEqual([code, stderr], [0, ""]);
     for (const line of [/^lobstah up runs, router http:/m, /^ {2}mini {2}ready/m, /^ {2}studio {2}ready/m, /^last receipts$/m, /scripted {2}7,000 in, 20 out, by (mini|studio)$/m]) {
       assert.match(stdout, line);
     }
@@ -97,14 +97,30 @@ describe("OpenClaw with our plugins", () => {
   });
 
   step("finds the models of a machine that joined later", async () => {
-    await joinedBy(attic, "attic-model");
+    await joinedBy(attic, "attic-model", { thinks: true });
+    const listed = async () => (await (await fetch(`${router}/v1/models`)).text()).includes("attic-model") || undefined;
+    await (claw.gateway ?? assert.fail()).until("the router's new model", listed, 60_000);
+    assert.equal(await claw.turn("later", say({ say: "from the attic" }), "lobstah/attic-model"), "from the attic", "before anybody listed the models again");
     const found = await (claw.gateway ?? assert.fail()).until("the new model", async () => {
       const { models } = (await claw.call("models.list", { view: "all", provider: "lobstah", refresh: true })) as { models: { id: string; name: string; available: boolean }[] };
       return models.find((m) => m.id === "attic-model");
     });
     assert.deepEqual([found.name, found.available], ["attic-model (attic)", true]);
-    assert.equal(await claw.turn("later", say({ say: "from the attic" }), "lobstah/attic-model"), "from the attic");
     await sharedReceipts(1, [attic]);
+  });
+
+  step("shows what a model thinks, and lets it think only as its user wants", async () => {
+    const thinker = engines.at(-1) ?? assert.fail();
+    for (const [level, thought] of [["high", ["It wants an answer."]], ["off", []]] as const) {
+      const key = `agent:main:thinks-${level}`;
+      await claw.call("sessions.patch", { key, model: "lobstah/attic-model", thinkingLevel: level });
+      assert.equal(await claw.turn(`thinks-${level}`, say({ say: "an answer" })), "an answer");
+      const { messages } = (await claw.call("chat.history", { sessionKey: key, limit: 5 })) as { messages: { role: string; content: { type: string; thinking?: string }[] }[] };
+      const said = messages.findLast((m) => m.role === "assistant")?.content ?? [];
+      assert.deepEqual(said.filter((part) => part.type === "thinking").map((part) => part.thinking), thought, level);
+    }
+    const [high, off] = thinker.asked.slice(-2).map((asked) => [asked.reasoning_effort, asked.chat_template_kwargs]);
+    assert.deepEqual([high, off], [[undefined, undefined], ["none", { enable_thinking: false }]]);
   });
 
   step("stops a workflow for approval inside a turn, and resumes it in the next", async () => {
@@ -113,6 +129,8 @@ describe("OpenClaw with our plugins", () => {
     const asked = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: run } }, { say: "asked: {{last}}" }));
     assert.match(asked, /needs_approval/);
     assert.match(asked, /Release this\?/);
+    const prompts = engines.flatMap((engine) => engine.asked.map(({ messages }) => JSON.stringify(messages[0])));
+    assert.ok(prompts.at(-1)?.includes("Run multi-step work as one deterministic workflow"), "the plugin's skill tells the agent when to use the tool");
     assert.equal(fs.existsSync(path.join(claw.workspace, "released")), false, "it went on without approval");
     const resume = { action: "resume", token: "{{token}}", approve: true };
     const done = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: resume } }, { say: "done: {{last}}" }));
@@ -137,19 +155,9 @@ describe("OpenClaw with our plugins", () => {
   });
 
   step("is not stopped by credit in a conversation of a hundred turns", async () => {
-    const messages: object[] = [{ role: "system", content: "s".repeat(30_000) }];
-    for (let turn = 1; turn <= 100; turn++) {
-      messages.push({ role: "user", content: say({ say: `turn ${turn}` }) });
-      const response = await fetch(`${router}/v1/chat/completions`, {
-        method: "POST",
-        headers: { authorization: "Bearer any", "content-type": "application/json" },
-        body: JSON.stringify({ model: "scripted", messages, max_tokens: 20 }),
-      });
-      const answer = (await response.json()) as { choices: { message: { content: string } }[] };
-      assert.equal(response.status, 200, JSON.stringify(answer));
-      assert.equal(answer.choices[0]?.message.content, `turn ${turn}`);
-      messages.push({ role: "assistant", content: `turn ${turn}` });
-    }
+    for (let turn = 1; turn <= 100; turn++) assert.equal(await claw.turn("hundred", say({ say: `this is turn ${turn}` })), `this is turn ${turn}`);
+    const last = engines.flatMap(({ asked }) => asked.map(({ messages }) => JSON.stringify(messages))).findLast((messages) => messages.includes("turn 100")) ?? assert.fail("no engine was asked");
+    assert.equal(new Set(last.match(/this is turn \d+/g)).size, 100, "it is one conversation, which the model has whole");
     await sharedReceipts(100, [mini, studio]);
     const { self } = JSON.parse(await owner.lobstah("balance", "--json")) as { self: { net: number; available: number } };
     assert.ok(self.net < -700_000 && self.available < 0, `the owner owes ${-self.net}, which no stranger would get`);
@@ -157,11 +165,12 @@ describe("OpenClaw with our plugins", () => {
 });
 
 /** Lets a machine lend a model to the owner's. */
-async function joinedBy(lender: Machine, model?: string) {
-  const engine = await ScriptModel.start(model);
+async function joinedBy(lender: Machine, model?: string, how?: { thinks: boolean }): Promise<ScriptModel> {
+  const engine = await ScriptModel.start(model, how);
   engines.push(engine);
   await lender.lend(engine.url);
   await owner.join(lender);
+  return engine;
 }
 
 /** Types in the chat of the control UI. */

@@ -1,10 +1,12 @@
 /** The programs of a test: our own, built from this tree, and the real OpenClaw. */
 import { execFile, execFileSync, spawn, type ChildProcess } from "node:child_process";
 import fs from "node:fs";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { freePort } from "../lobstah/test/fakes.ts";
+
+export { freePort };
 
 const repository = path.resolve(import.meta.dirname, "../..");
 
@@ -92,15 +94,6 @@ export async function run(program: string, args: string[], env: NodeJS.ProcessEn
       resolve({ code: (error?.code as unknown as number) ?? 0, stdout, stderr });
     });
   });
-}
-
-/** A port that nobody has now. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** What keeps a machine of a test from what else runs here. */

@@ -1,26 +1,29 @@
 /**
  * An engine that speaks OpenAI's API and answers what the conversation tells it to. The last user message that holds
  * `SCRIPT: [step, ...]` says what to do: `{"tool": NAME, "args": {...}}` calls a tool, `{"say": TEXT}` ends the turn. In both,
- * `{{last}}` is the newest tool result and `{{token}}` the newest resume token in the conversation.
+ * `{{last}}` is the newest tool result and `{{token}}` the newest resume token in the conversation. One that thinks says a thought
+ * before, unless it is told not to.
  */
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 
 type Message = { role: string; content: unknown; tool_call_id?: string };
-export type Asked = { model: string; messages: Message[]; tools?: { function: { name: string } }[]; stream?: boolean; [key: string]: unknown };
+export type Asked = { model: string; messages: Message[]; tools?: { function: { name: string } }[]; stream?: boolean; chat_template_kwargs?: { enable_thinking?: boolean }; [key: string]: unknown };
 type Step = { say: string } | { tool: string; args: Record<string, unknown> };
 
 export class ScriptModel {
   readonly asked: Asked[] = [];
   readonly #id: string;
+  readonly #thinks: boolean;
   readonly #server = http.createServer((request, response) => void this.#answer(request, response));
 
-  private constructor(id: string) {
+  private constructor(id: string, thinks: boolean) {
     this.#id = id;
+    this.#thinks = thinks;
   }
 
-  static async start(id = "scripted"): Promise<ScriptModel> {
-    const model = new ScriptModel(id);
+  static async start(id = "scripted", { thinks = false } = {}): Promise<ScriptModel> {
+    const model = new ScriptModel(id, thinks);
     await new Promise<void>((resolve) => model.#server.listen(0, "127.0.0.1", resolve));
     return model;
   }
@@ -38,12 +41,13 @@ export class ScriptModel {
     let body = "";
     for await (const chunk of request) body += chunk;
     if (request.method === "GET" && request.url === "/v1/models") {
-      return json(response, { object: "list", data: [{ id: this.#id, object: "model", max_model_len: 65_536 }] });
+      const asLlamaServer = this.#thinks ? { models: [{ capabilities: ["completion", "tools", "thinking"] }] } : {};
+      return json(response, { object: "list", data: [{ id: this.#id, object: "model", max_model_len: 65_536, owned_by: this.#thinks ? "llamacpp" : "script" }], ...asLlamaServer });
     }
     if (request.method !== "POST" || request.url !== "/v1/chat/completions") return json(response, { error: { message: "not here" } }, 404);
     const asked = JSON.parse(body) as Asked;
     this.asked.push(asked);
-    reply(response, asked, nextStep(asked.messages));
+    reply(response, asked, nextStep(asked.messages), this.#thinks && asked.chat_template_kwargs?.enable_thinking !== false);
   }
 }
 
@@ -87,7 +91,7 @@ function scriptIn(text: string): Step[] {
 const usage = { prompt_tokens: 7_000, completion_tokens: 20, total_tokens: 7_020 };
 let calls = 0;
 
-function reply(response: http.ServerResponse, asked: Asked, step: Step) {
+function reply(response: http.ServerResponse, asked: Asked, step: Step, thinks: boolean) {
   const call = "tool" in step ? [{ index: 0, id: `call_${++calls}`, type: "function", function: { name: step.tool, arguments: JSON.stringify(step.args) } }] : undefined;
   const finish = call ? "tool_calls" : "stop";
   const message = call ? { role: "assistant", content: null, tool_calls: call } : { role: "assistant", content: (step as { say: string }).say };
@@ -97,6 +101,7 @@ function reply(response: http.ServerResponse, asked: Asked, step: Step) {
   response.writeHead(200, { "content-type": "text/event-stream" });
   const chunk = (choices: unknown[], more = {}) =>
     response.write(`data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", created: 1, model: asked.model, choices, ...more })}\n\n`);
+  for (const thought of thinks ? ["It wants ", "an answer."] : []) chunk([{ index: 0, delta: { role: "assistant", reasoning_content: thought }, finish_reason: null }]);
   chunk([{ index: 0, delta: message, finish_reason: null }]);
   chunk([{ index: 0, delta: {}, finish_reason: finish }]);
   chunk([], { usage });

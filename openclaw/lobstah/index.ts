@@ -5,7 +5,7 @@
 import type { OpenClawPluginApi } from "openclaw/plugin-sdk/plugin-entry";
 import { Control, Misuse, usage, type LobstahConfig } from "./src/control.ts";
 import { defaultBaseUrl, providerId } from "./src/onboarding.ts";
-import { provider } from "./src/provider.ts";
+import { createProvider } from "./src/provider.ts";
 
 export default {
   id: providerId,
@@ -15,7 +15,7 @@ export default {
     const config = () => (api.pluginConfig ?? {}) as LobstahConfig;
     const baseUrl = () => api.config.models?.providers?.[providerId]?.baseUrl ?? defaultBaseUrl;
     const control = new Control(config, baseUrl, true);
-    api.registerProvider(provider);
+    api.registerProvider(createProvider((text) => api.logger.warn(`lobstah: ${text}`)));
     registerChat(api, control);
     registerTerminal(api, new Control(config, baseUrl, false));
     api.registerService({

@@ -60,9 +60,14 @@ export async function hasConfiguration(home: string): Promise<boolean> {
 
 /** Whether the node may go to a gateway's address for tools: plain HTTP, on this machine. */
 export function isLoopback(url: string): boolean {
-  if (!URL.canParse(url)) return false;
-  const { protocol, hostname } = new URL(url);
-  return protocol === "http:" && (hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname));
+  return isThisMachine(url) && new URL(url).protocol === "http:";
+}
+
+/** Whether a gateway's address is one where it takes its owner's programs as such. */
+export function isThisMachine(url: string | undefined): boolean {
+  if (url === undefined || !URL.canParse(url)) return false;
+  const { hostname } = new URL(url);
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
 }
 
 function absolute(field: string, given: string): string {

@@ -132,7 +132,7 @@ export class Daemon {
 
   async #arguments(): Promise<string[]> {
     const { home, config } = this.#plan;
-        if (config !== undefined) await writeConfiguration(home, config);
+    if (config !== undefined) await writeConfiguration(home, config);
     return ["--home", home, "start", "--log-json", "--until-eof"];
   }
 

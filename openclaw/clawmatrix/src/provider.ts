@@ -3,7 +3,7 @@
  * does, whose list of models is read the same way.
  */
 import type { OpenClawConfig, ProviderCatalogContext, ProviderCatalogResult, ProviderPlugin, ProviderPrepareDynamicModelContext, ProviderRuntimeModel } from "openclaw/plugin-sdk/plugin-entry";
-import { describe, fetchModels, usable } from "../../lobstah/src/models.ts";
+import { createReader, describe, describeForTurn, thinkingParams, usable, type Reader } from "../../lobstah/src/models.ts";
 import { defaultProxyPort } from "./config.ts";
 import type { Node } from "./node.ts";
 
@@ -17,15 +17,17 @@ export function offerKey(env: NodeJS.ProcessEnv): void {
   env.CLAWMATRIX_API_KEY ||= anyKey;
 }
 
-/** Makes the provider. It asks this machine's node and nobody else. */
-export function createProvider(node: () => Node): ProviderPlugin {
+/** Makes the provider. It asks this machine's node and nobody else; what the owner should know about it goes to warn. */
+export function createProvider(node: () => Node, warn: (text: string) => void): ProviderPlugin {
+  const read = createReader(warn);
   return {
     id: providerId,
     label: "ClawMatrix mesh",
     envVars: ["CLAWMATRIX_API_KEY"],
     auth: [],
-    catalog: { order: "late", run: (ctx) => discover(node(), ctx) },
-    prepareDynamicModel: (ctx) => lookUp(node(), ctx),
+    catalog: { order: "late", run: (ctx) => discover(node(), read, ctx) },
+    prepareDynamicModel: (ctx) => lookUp(node(), read, ctx),
+    prepareExtraParams: thinkingParams,
     buildUnknownModelHint: () => "What the mesh has now: openclaw models list --provider clawmatrix; its nodes: openclaw clawmatrix status",
   };
 }
@@ -37,19 +39,18 @@ async function baseUrl(node: Node, config: OpenClawConfig): Promise<string> {
   return `${proxy}/v1`;
 }
 
-async function discover(node: Node, ctx: Pick<ProviderCatalogContext, "config" | "signal">): Promise<ProviderCatalogResult> {
+async function discover(node: Node, read: Reader, ctx: Pick<ProviderCatalogContext, "config" | "signal">): Promise<ProviderCatalogResult> {
   const configured = ctx.config.models?.providers?.[providerId];
   const base = await baseUrl(node, ctx.config);
-  const models = await fetchModels(base, anyKey, ctx.signal).catch(() => undefined); // it does not run now
+  const models = await read(base, anyKey, ctx.signal);
   if (models === undefined) return null;
   return { provider: { ...configured, baseUrl: base, apiKey: configured?.apiKey ?? anyKey, api: "openai-completions", models: usable(models).map(describe) } };
 }
 
 /** Finds a model that is in no list yet: nodes come while the gateway runs. `MODEL@NODE` is that of one node. */
-async function lookUp(node: Node, { config = {}, modelId }: Pick<ProviderPrepareDynamicModelContext, "config" | "modelId">): Promise<ProviderRuntimeModel | void> {
+async function lookUp(node: Node, read: Reader, { config = {}, modelId }: Pick<ProviderPrepareDynamicModelContext, "config" | "modelId">): Promise<ProviderRuntimeModel | void> {
   const base = await baseUrl(node, config);
-  const models = await fetchModels(base, anyKey).catch(() => []); // it does not run now
+  const models = (await read(base, anyKey)) ?? [];
   const found = models.find(({ id }) => id === modelId) ?? models.find(({ id }) => id === modelId.replace(/@[^@]*$/, ""));
-  if (found === undefined) return;
-  return { ...describe(found), id: modelId, provider: providerId, api: "openai-completions", baseUrl: base } as ProviderRuntimeModel;
+  return found && describeForTurn(found, { id: modelId, provider: providerId, baseUrl: base });
 }

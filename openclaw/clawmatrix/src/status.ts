@@ -1,4 +1,5 @@
 /** What `openclaw clawmatrix status` tells: this machine's node, the others, and what others asked of this one. */
+import { printable } from "../../lobstah/src/printable.ts";
 import { NotRunning, type Node, type Peer, type Report, type Task } from "./node.ts";
 
 export type Status = { running: false; home: string } | { running: true; home: string; node: Report; peers: Peer[]; taken: Task[]; asked: Task[] };
@@ -25,7 +26,7 @@ export function render(status: Status, hint: string): string {
     ...(node.listen ? [`  listens  ${node.listen}`] : []),
     `  models   ${node.proxy}/v1`,
     `  home     ${home}`,
-    ...(node.problems ?? []).map((problem) => `  PROBLEM  ${clean(problem)}`),
+    ...(node.problems ?? []).map((problem) => `  PROBLEM  ${printable(problem)}`),
     ...peers.flatMap(renderPeer),
     ...(taken.length > 0 ? ["asked of this gateway's agents", ...taken.slice(0, shownTasks).map(renderTask)] : []),
     ...(node.trust === "verified" && peers.some((p) => !p.trusted) ? [`to trust a node: clawmatrix --home ${home} verify NODE`] : []),
@@ -38,17 +39,12 @@ function renderPeer(peer: Peer): string[] {
   const has = (what: string, names: string[]) => (names.length > 0 ? [`${what} ${names.join(", ")}`] : []);
   const offers = [...has("agents", peer.agents.map((a) => a.id)), ...has("models", peer.models.map((m) => m.id)), ...has("tools", peer.tools), ...has("tags", peer.tags)];
   return [
-    clean(`${peer.name}  ${way}${peer.latencyMs ? `, ${peer.latencyMs.toFixed(1)} ms` : ""}, ${peer.trusted ? "trusted" : "not trusted"}${offers.length > 0 ? `; ${offers.join("; ")}` : ""}`),
-    ...(peer.why ?? []).map((why) => `  ${clean(why)}`),
+    printable(`${peer.name}  ${way}${peer.latencyMs ? `, ${peer.latencyMs.toFixed(1)} ms` : ""}, ${peer.trusted ? "trusted" : "not trusted"}${offers.length > 0 ? `; ${offers.join("; ")}` : ""}`),
+    ...(peer.why ?? []).map((why) => `  ${printable(why)}`),
   ];
 }
 
 function renderTask(task: Task): string {
   const words = task.brief.text.replace(/\s+/g, " ");
-  return clean(`  ${task.created.slice(0, 19)}Z  ${task.brief.kind} to ${task.brief.agent} from ${task.nodeName || task.node}: ${task.state}  ${words.length > 60 ? words.slice(0, 60) + "…" : words}`);
-}
-
-/** Text of other nodes must not steer a terminal. */
-function clean(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "?");
+  return printable(`  ${task.created.slice(0, 19)}Z  ${task.brief.kind} to ${task.brief.agent} from ${task.nodeName || task.node}: ${task.state}  ${words.length > 60 ? words.slice(0, 60) + "…" : words}`);
 }

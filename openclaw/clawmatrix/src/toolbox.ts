@@ -2,11 +2,18 @@
 import type { OpenClawPluginApi } from "openclaw/plugin-sdk/plugin-entry";
 import type { Caller, GatewayTool, Toolbox } from "./bridge.ts";
 
+/** What makes tools in the host. It is large, and most gateways lend nothing: it is loaded when a tool is asked for. */
+async function loadHost() {
+  const [{ createOpenClawCodingTools }, { resolveSandboxContext }] = await Promise.all([import("openclaw/plugin-sdk/agent-harness"), import("openclaw/plugin-sdk/agent-harness-runtime")]);
+  return { createOpenClawCodingTools, resolveSandboxContext };
+}
+
+export type Host = Awaited<ReturnType<typeof loadHost>>;
+
 /** Makes tools for an agent; each node has a session of its own, so that none meets what another one left. */
-export function gatewayTools(api: OpenClawPluginApi, agentOf: () => string | undefined): Toolbox {
+export function gatewayTools(api: Pick<OpenClawPluginApi, "config" | "runtime">, agentOf: () => string | undefined, load: () => Promise<Host> = loadHost): Toolbox {
   return async (caller, signal) => {
-    // Large, and most gateways lend nothing.
-    const [{ createOpenClawCodingTools }, { resolveSandboxContext }] = await Promise.all([import("openclaw/plugin-sdk/agent-harness"), import("openclaw/plugin-sdk/agent-harness-runtime")]);
+    const { createOpenClawCodingTools, resolveSandboxContext } = await load();
     const config = (api.runtime.config?.current?.() ?? api.config) as typeof api.config;
     const agentId = agentOf() ?? "main";
     const sessionKey = sessionOf(agentId, caller);

@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { Compile } from "typebox/schema"; // by which the host validates
-import { hasConfiguration, homeOf, isLoopback, nodeConfiguration, type ClawmatrixConfig } from "../src/config.ts";
+import { hasConfiguration, homeOf, isLoopback, isThisMachine, nodeConfiguration, type ClawmatrixConfig } from "../src/config.ts";
 import { Node } from "../src/node.ts";
 import { createProvider } from "../src/provider.ts";
 import { toolNames } from "../src/tools.ts";
@@ -57,6 +57,8 @@ describe("the node's configuration", () => {
   it("names the bridge only where the node can go to it", () => {
     for (const url of ["http://127.0.0.1:18789", "http://localhost:1", "http://[::1]:1"]) assert.equal(isLoopback(url), true, url);
     for (const url of ["https://127.0.0.1:18789", "http://192.168.1.7:18789", "http://127.evil.example", ""]) assert.equal(isLoopback(url), false, url);
+    for (const url of ["https://127.0.0.1:18789", "http://127.1.2.3:1"]) assert.equal(isThisMachine(url), true, url);
+    for (const url of ["https://192.168.1.7:18789", "http://127.evil.example", "", undefined]) assert.equal(isThisMachine(url), false, String(url));
     assert.equal(JSON.parse(nodeConfiguration({ nodeId: "a", secret: "s", toolProxy: { enabled: true } }, { gatewayUrl: "ws://x", bridge: undefined })!).toolProxy.gateway, undefined);
   });
 
@@ -83,7 +85,7 @@ describe("the manifest", () => {
   it("names what the code registers", () => {
     assert.deepEqual(manifest.contracts.tools, toolNames);
     assert.deepEqual(manifest.configSchema.properties.nonOwnerTools.items.enum, toolNames);
-    assert.deepEqual(manifest.providers, [createProvider(() => new Node("/h")).id]);
+    assert.deepEqual(manifest.providers, [createProvider(() => new Node("/h"), () => {}).id]);
     assert.equal(manifest.version, read("package.json").version);
   });
 

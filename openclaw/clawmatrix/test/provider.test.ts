@@ -5,7 +5,7 @@ import path from "node:path";
 import { describe, it } from "node:test";
 import { Node } from "../src/node.ts";
 import { createProvider, offerKey } from "../src/provider.ts";
-import { folder, serve, type Cleanup } from "./fakes.ts";
+import { folder, freePort, serve, type Cleanup } from "./fakes.ts";
 
 /** A node that says where its models are, and its port of models. */
 async function mesh(t: Cleanup, data: object[]) {
@@ -20,7 +20,7 @@ async function mesh(t: Cleanup, data: object[]) {
 }
 
 function asked(node: Node) {
-  const provider = createProvider(() => node);
+  const provider = createProvider(() => node, (text) => assert.fail(text));
   return {
     discover: async (config = {}) => await provider.catalog?.run({ config } as never),
     lookUp: async (modelId: string, config = {}) => await provider.prepareDynamicModel?.({ config, modelId, provider: "clawmatrix" } as never),
@@ -53,7 +53,7 @@ describe("the models of the mesh", () => {
 
   it("are none while no node runs", async (t) => {
     const { discover, lookUp } = asked(new Node(folder(t)));
-    const config = { models: { providers: { clawmatrix: { baseUrl: "http://127.0.0.1:1/v1", models: [] } } } };
+    const config = { models: { providers: { clawmatrix: { baseUrl: `http://127.0.0.1:${await freePort()}/v1`, models: [] } } } };
     assert.equal(await discover(config), null);
     assert.equal(await lookUp("x", config), undefined);
   });

@@ -55,6 +55,22 @@ describe("the seven tools", () => {
     }
   });
 
+  it("call the node's tools with the arguments of the original, whose commands end after 1800 seconds", async () => {
+    const calls: unknown[] = [];
+    const invoke = async (node: string, tool: string, args: object) => (calls.push([node, tool, args]), { executor: { node, key: "" }, result: { content: [] } });
+    const ask = async (name: string, params: object) => await createTool(name, () => ({ invoke }) as unknown as Node, {}, {})?.execute("call-1", params);
+    await ask("cluster_exec", { node: "a", command: "make" });
+    await ask("cluster_exec", { node: "tags:gpu", command: "make", workdir: "/srv", timeout: 5 });
+    await ask("cluster_exec", { node: "a", command: "make", timeout: -1 });
+    await ask("cluster_read", { node: "a", path: "/p" });
+    await ask("cluster_write", { node: "a", path: "/p", content: "" });
+    await ask("cluster_tool", { node: "a", tool: "web_search", args: { query: "q" } });
+    assert.deepEqual(calls, [
+      ["a", "exec", { command: "make", timeout: 1800 }], ["tags:gpu", "exec", { command: "make", workdir: "/srv", timeout: 5 }], ["a", "exec", { command: "make", timeout: 1800 }],
+      ["a", "read", { path: "/p" }], ["a", "write", { path: "/p", content: "" }], ["a", "web_search", { query: "q" }],
+    ]);
+  });
+
   it("are not to be had in sandboxes, and those that act by the owner's grants only by the owner", () => {
     const had = (config: ClawmatrixConfig, ctx: object) => toolNames.filter((name) => createTool(name, () => new Node(home), config, ctx) !== null);
     assert.deepEqual(had({}, { sandboxed: true }), []);

@@ -2,7 +2,8 @@
  * Reads what a router offers: GET /v1/models, OpenAI's list with the facts that lobstah adds.
  * The answer is a router's, which tells what peers told it: sizes are capped and types checked.
  */
-import type { OpenClawConfig } from "openclaw/plugin-sdk/plugin-entry";
+import type { OpenClawConfig, ProviderPrepareExtraParamsContext, ProviderRuntimeModel } from "openclaw/plugin-sdk/plugin-entry";
+import { printable } from "./printable.ts";
 
 type Providers = NonNullable<NonNullable<OpenClawConfig["models"]>["providers"]>;
 export type ProviderConfig = Providers[string];
@@ -42,6 +43,38 @@ export async function fetchModels(baseUrl: string, apiKey: string, signal?: Abor
   return body.data.filter(isRouterModel);
 }
 
+/** Reads the list for the host; undefined where there is none to be had now. */
+export type Reader = (baseUrl: string, apiKey: string, signal?: AbortSignal) => Promise<RouterModel[] | undefined>;
+
+/** A reader that never fails, since the host tells nobody why a catalogue did. Of what is wrong, a router that does not run excepted, it warns once. */
+export function createReader(warn: (text: string) => void): Reader {
+  let told = "";
+  return async (baseUrl, apiKey, signal) => {
+    try {
+      const models = await fetchModels(baseUrl, apiKey, signal);
+      told = "";
+      return models;
+    } catch (error) {
+      if (signal?.aborted || codeOf(error) === "ECONNREFUSED") return undefined;
+      const words = `no models from ${baseUrl}: ${reason(error)}`;
+      if (words !== told) warn(words);
+      told = words;
+      return undefined;
+    }
+  };
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error ? (error.cause as NodeJS.ErrnoException | undefined)?.code : undefined;
+}
+
+/** What went wrong with a router, for people. */
+export function reason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (codeOf(error) === "ECONNREFUSED") return "nothing answers there";
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}
+
 async function limitedText(response: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -55,7 +88,7 @@ async function limitedText(response: Response): Promise<string> {
 
 function isRouterModel(value: unknown): value is RouterModel {
   const model = value as RouterModel | null;
-  return typeof model === "object" && model !== null && typeof model.id === "string" && model.id !== "";
+  return typeof model === "object" && model !== null && typeof model.id === "string" && model.id !== "" && printable(model.id) === model.id;
 }
 
 /** The models that an agent can use: none that only embed, no second names, the demo only where there is nothing else. */
@@ -98,6 +131,23 @@ export function describe(model: RouterModel): Model {
       supportsTools: has?.includes("tools") ?? true,
     },
   };
+}
+
+/** How a provider's hook describes a model for one turn. */
+export function describeForTurn(model: RouterModel, as: { id: string; provider: string; baseUrl: string }): ProviderRuntimeModel {
+  return { ...describe(model), ...as, api: "openai-completions" } as ProviderRuntimeModel;
+}
+
+/** How engines are told not to think: Ollama and others by the first word, llama.cpp and vLLM by the second; none minds the other's. */
+const notThinking = { reasoning_effort: "none", chat_template_kwargs: { enable_thinking: false } };
+
+/**
+ * Turns a model's thinking off where the user chose so. For the other levels nothing is sent: engines think unless told not to, and
+ * Ollama refuses a model the levels that it does not know.
+ */
+export function thinkingParams({ model, thinkingLevel, extraParams = {} }: Pick<ProviderPrepareExtraParamsContext, "model" | "thinkingLevel" | "extraParams">): Record<string, unknown> {
+  if (thinkingLevel !== "off" || model?.reasoning !== true) return extraParams;
+  return { ...extraParams, extra_body: { ...notThinking, ...(extraParams.extra_body as object | undefined) } };
 }
 
 function nameOf(model: RouterModel): string {

@@ -4,7 +4,7 @@
  */
 import type { OpenClawConfig, ProviderAuthContext, ProviderAuthMethod, ProviderAuthMethodNonInteractiveContext, ProviderAuthResult } from "openclaw/plugin-sdk/plugin-entry";
 import type { LobstahConfig } from "./control.ts";
-import { best, describe, fetchModels, KeyRefused, usable, type ProviderConfig, type RouterModel } from "./models.ts";
+import { best, describe, fetchModels, KeyRefused, reason, usable, type ProviderConfig, type RouterModel } from "./models.ts";
 import { healthUrl, howToInstall, isHealthy, isLocal, NotInstalled, Program, RouterChild } from "./program.ts";
 
 export const providerId = "lobstah";
@@ -140,12 +140,6 @@ async function findProgram(config: OpenClawConfig, notes: string[]): Promise<Pro
     notes.push(`lobstah is not installed here. ${howToInstall}`);
     return undefined;
   }
-}
-
-function reason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (!(error.cause instanceof Error)) return error.message;
-  return (error.cause as NodeJS.ErrnoException).code === "ECONNREFUSED" ? "nothing answers there" : error.cause.message;
 }
 
 function setup(answers: Answers, found: Found, config: OpenClawConfig): Setup {

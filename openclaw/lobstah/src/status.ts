@@ -1,4 +1,5 @@
 /** What `/lobstah` and `openclaw lobstah status` tell: who is there, who owes what, the last receipts. */
+import { printable } from "./printable.ts";
 import { CommandFailed, type Program } from "./program.ts";
 
 type Peer = { pubkey: string; label?: string; url: string; state: { status: string; models?: string[]; lastError?: string } };
@@ -55,7 +56,7 @@ async function unlessNew<T>(read: () => Promise<T>, otherwise: T): Promise<T> {
 const count = (n: number) => n.toLocaleString("en");
 
 export function renderStatus(status: Status): string {
-  return [...renderRunning(status.process), ...renderBalance(status), ...renderReceipts(status)].join("\n");
+  return [...renderRunning(status.process), ...renderBalance(status), ...renderReceipts(status)].map(printable).join("\n");
 }
 
 function renderRunning(process: Running): string[] {
@@ -115,6 +116,6 @@ export type Share = { sharing: boolean; addresses?: string[]; models?: string[];
 export function renderShare(share: Share): string {
   if (!share.sharing) return `not sharing${share.finishing ? `; ${share.finishing} answers are still finished` : ""}`;
   const who = share.allowed === 0 ? "nobody is allowed yet: lobstah invite" : `${share.allowed} allowed`;
-  const what = (share.models ?? []).join(", ") + (share.onlyDemo ? " (which answers nothing; run an engine such as Ollama)" : "");
+  const what = printable((share.models ?? []).join(", ")) + (share.onlyDemo ? " (which answers nothing; run an engine such as Ollama)" : "");
   return `sharing ${what} at ${(share.addresses ?? []).join(", ")}, ${who}`;
 }

@@ -4,22 +4,20 @@ import { before, describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { Control, Misuse, type LobstahConfig } from "../src/control.ts";
 import { Program, NotInstalled } from "../src/program.ts";
-import { renderStatus, type Share, type Status } from "../src/status.ts";
-import { folder, ownHome, realLobstah, router, setting } from "./fakes.ts";
+import { renderShare, renderStatus, type Share, type Status } from "../src/status.ts";
+import { folder, freePort, ownHome, realLobstah, router, setting } from "./fakes.ts";
 
 before(() => void realLobstah());
 
-let nextPort = 30_000 + (process.pid % 20_000);
-
-function control(config: LobstahConfig = {}, stays = true) {
-  const baseUrl = `http://127.0.0.1:${nextPort++}/v1`;
+async function control(config: LobstahConfig = {}, stays = true) {
+  const baseUrl = `http://127.0.0.1:${await freePort()}/v1`;
   return { baseUrl, control: new Control(() => ({ lobstahPath: realLobstah(), ...config }), () => baseUrl, stays) };
 }
 
 describe("what is typed", () => {
   it("tells that nothing runs, and starts nothing for it", async (t) => {
     ownHome(t);
-    const { control: c } = control();
+    const { control: c } = await control();
     for (const words of [[], ["status"]]) {
       const { text, json } = await c.do(words);
       assert.match(text, /^nothing runs; .*lobstah up\nno receipts yet$/);
@@ -31,7 +29,7 @@ describe("what is typed", () => {
 
   it("starts a router to share, and ends it with itself", async (t) => {
     ownHome(t);
-    const { control: c, baseUrl } = control();
+    const { control: c, baseUrl } = await control();
     t.after(() => c.stop());
     const on = await c.do(["share", "on"]);
     assert.match(on.text, /^sharing lobstah-demo \(which answers nothing; run an engine such as Ollama\) at .+, nobody is allowed yet: lobstah invite$/);
@@ -46,11 +44,11 @@ describe("what is typed", () => {
 
   it("starts none in a terminal, whose commands end", async (t) => {
     ownHome(t);
-    await assert.rejects(control({}, false).control.do(["share", "on"]), /nothing runs here that could lend/);
+    await assert.rejects((await control({}, false)).control.do(["share", "on"]), /nothing runs here that could lend/);
   });
 
   it("is told how it is used", async () => {
-    for (const words of [["share", "maybe"], ["stop"], ["share", "on", "now"], ["--help"]]) await assert.rejects(control().control.do(words), Misuse);
+    for (const words of [["share", "maybe"], ["stop"], ["share", "on", "now"], ["--help"]]) await assert.rejects((await control()).control.do(words), Misuse);
   });
 
   it("needs lobstah, and its path to be absolute", async (t) => {
@@ -63,7 +61,7 @@ describe("what is typed", () => {
 
 describe("the service", () => {
   it("runs nothing unless the owner said yes", async () => {
-    const { control: c } = control({ lobstahPath: "/nowhere/lobstah" });
+    const { control: c } = await control({ lobstahPath: "/nowhere/lobstah" });
     await c.start();
     await c.stop();
   });
@@ -72,13 +70,13 @@ describe("the service", () => {
     ownHome(t);
     const tracker = await router(t, { status: 200, body: `{"peers":[]}` });
     const place = tracker.baseUrl.replace("/v1", "");
-    const { control: quiet } = control();
+    const { control: quiet } = await control();
     t.after(() => quiet.stop());
     await quiet.do(["share", "on"]);
     assert.doesNotMatch(JSON.stringify((await quiet.do([])).json), new RegExp(place));
     await quiet.stop();
     assert.equal(tracker.asked.length, 0);
-    const { control: looking } = control({ discoverFrom: [place] });
+    const { control: looking } = await control({ discoverFrom: [place] });
     t.after(() => looking.stop());
     await looking.start();
     for (const until = Date.now() + 60_000; tracker.asked.length === 0; await pause(20)) assert.ok(Date.now() < until, "nobody asked the tracker");
@@ -88,7 +86,7 @@ describe("the service", () => {
 
   it("lends from the start where the owner offered the machine", async (t) => {
     ownHome(t);
-    const { control: c } = control({ offer: true });
+    const { control: c } = await control({ offer: true });
     t.after(() => c.stop());
     await c.start();
     assert.equal(((await c.do(["share"])).json as Share).sharing, true);
@@ -117,4 +115,15 @@ balance: earned 10 tokens, spent 20,000, net -19,990
 last receipts
   2026-11-22T08:00:00Z  qwen3:4b  1,234 in, 5 out, by Ann
   2026-11-22T07:00:00Z  qwen3:4b  1,234 in, 5 out, for lob1str00000…`);
+});
+
+it("the status lets no other machine steer the terminal", () => {
+  const evil = "x\u001b]0;owned\u0007\u202e";
+  const status: Status = {
+    process: { running: true, what: "lobstah up", peers: [{ pubkey: "lob1x", url: "u", state: { status: "unreachable", models: [evil], lastError: evil } }] },
+    balance: null, receipts: [{ side: "worker", at: "2026-11-22T08:00:00Z", receipt: { model: evil, inputTokens: 1, outputTokens: 1, workerPubkey: "a", requesterPubkey: "b" } }],
+  };
+  const shown = [renderStatus(status), renderShare({ sharing: true, models: [evil], allowed: 1 })].join("\n");
+  assert.doesNotMatch(shown, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+  assert.equal(shown.match(/x\?\]0;owned\?\?/g)?.length, 4);
 });

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import net, { type AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
@@ -39,6 +39,18 @@ export function setting(t: Cleanup, name: string, value: string | undefined) {
   const set = (to: string | undefined) => (to === undefined ? delete process.env[name] : (process.env[name] = to));
   t.after(() => void set(before));
   set(value);
+}
+
+/** A port below those that the system gives to anybody, so that it stays free until it is used. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const server = net.createServer();
+    const free = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 let built: string | undefined;

@@ -1,9 +1,9 @@
 /** How a router's models become OpenClaw's. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { best, describe as describeModel, fetchModels, KeyRefused, usable } from "../src/models.ts";
-import { discover, provider } from "../src/provider.ts";
-import { router } from "./fakes.ts";
+import { best, describe as describeModel, fetchModels, KeyRefused, thinkingParams, usable } from "../src/models.ts";
+import { createProvider } from "../src/provider.ts";
+import { freePort, router, setting } from "./fakes.ts";
 
 const qwen = { id: "qwen3:4b", owned_by: "lobstah:mini", context_length: 40_960, capabilities: ["completion", "tools", "thinking"], peers: ["a"] };
 const llava = { id: "llava", owned_by: "lobstah:mini", context_length: 4_096, capabilities: ["completion", "vision"], peers: ["a", "b"] };
@@ -44,9 +44,27 @@ describe("models", () => {
   });
 });
 
+describe("a model's thinking", () => {
+  const [thinks, plain] = [describeModel(qwen), describeModel(llava)] as never[];
+  const off = { reasoning_effort: "none", chat_template_kwargs: { enable_thinking: false } };
+
+  it("is turned off in the words of all engines where the user chose so, and left alone otherwise", () => {
+    assert.deepEqual(thinkingParams({ model: thinks, thinkingLevel: "off" }), { extra_body: off });
+    for (const thinkingLevel of ["minimal", "low", "medium", "high", undefined] as const) assert.deepEqual(thinkingParams({ model: thinks, thinkingLevel }), {}, String(thinkingLevel));
+    assert.deepEqual(thinkingParams({ model: plain, thinkingLevel: "off" }), {}, "Ollama refuses the words for a model that does not think");
+    assert.deepEqual(thinkingParams({ thinkingLevel: "off" }), {});
+  });
+
+  it("is what the owner's own parameters say", () => {
+    const extraParams = { temperature: 1, extra_body: { top_k: 20, reasoning_effort: "low" } };
+    assert.deepEqual(thinkingParams({ model: thinks, thinkingLevel: "off", extraParams }), { temperature: 1, extra_body: { ...off, top_k: 20, reasoning_effort: "low" } });
+    assert.deepEqual(thinkingParams({ model: thinks, thinkingLevel: "high", extraParams }), extraParams);
+  });
+});
+
 describe("a router's answer", () => {
   it("is read with the key, whatever strange entries are in it", async (t) => {
-    const r = await router(t, [qwen, null, 5, { id: "" }, { object: "model" }] as object[]);
+    const r = await router(t, [qwen, null, 5, { id: "" }, { id: "\u001b[31mred" }, { object: "model" }] as object[]);
     assert.deepEqual((await fetchModels(r.baseUrl, "secret")).map((m) => m.id), ["qwen3:4b"]);
     assert.deepEqual(r.asked, [{ url: "/v1/models", key: "Bearer secret" }]);
   });
@@ -65,24 +83,53 @@ describe("a router's answer", () => {
 });
 
 describe("the provider", () => {
-  const noKey = { resolveProviderApiKey: () => ({ apiKey: undefined }) };
+  const at = (baseUrl: string, apiKey?: string) => ({ models: { providers: { lobstah: { baseUrl, ...(apiKey ? { apiKey } : {}), models: [] } } } });
+
+  /** The provider's hooks as the host calls them, and what it warns of. */
+  function hooks(config: object) {
+    const said: string[] = [];
+    const provider = createProvider((text) => said.push(text));
+    return {
+      said,
+      discover: async () => await provider.catalog?.run({ config, resolveProviderApiKey: () => ({ apiKey: undefined }) } as never),
+      lookUp: async (modelId: string) => await provider.prepareDynamicModel?.({ config, modelId, provider: "lobstah" } as never),
+    };
+  }
 
   it("finds the models of the configured router", async (t) => {
     const r = await router(t, [qwen]);
-    const config = { models: { providers: { lobstah: { baseUrl: r.baseUrl, apiKey: "mine", models: [] } } } };
-    const found = await discover({ config, ...noKey });
+    const found = await hooks(at(r.baseUrl, "mine")).discover();
     assert.ok(found && "provider" in found);
     assert.deepEqual([found.provider.baseUrl, found.provider.apiKey, found.provider.models.map((m) => m.id)], [r.baseUrl, "mine", ["qwen3:4b"]]);
     assert.deepEqual(r.asked.map((a) => a.key), ["Bearer mine"]);
   });
 
-  it("has none where no router answers", async () => {
-    const config = { models: { providers: { lobstah: { baseUrl: "http://127.0.0.1:1/v1", models: [] } } } };
-    assert.equal(await discover({ config, ...noKey }), null);
+  it("looks again when a turn names a model that is in no catalogue yet", async (t) => {
+    const r = await router(t, [qwen]);
+    const { lookUp, said } = hooks(at(r.baseUrl, "mine"));
+    const model = await lookUp("qwen3:4b");
+    assert.deepEqual([model?.id, model?.provider, model?.baseUrl, model?.api, model?.contextWindow], ["qwen3:4b", "lobstah", r.baseUrl, "openai-completions", 40_960]);
+    assert.equal(await lookUp("qwen3"), undefined);
+    setting(t, "LOBSTAH_API_KEY", "from-env");
+    await hooks(at(r.baseUrl)).lookUp("qwen3:4b");
+    assert.deepEqual([r.asked.map((a) => a.key), said], [["Bearer mine", "Bearer mine", "Bearer from-env"], []]);
+  });
+
+  it("has none where no router runs, which is nothing to warn of", async () => {
+    const { discover, lookUp, said } = hooks(at(`http://127.0.0.1:${await freePort()}/v1`));
+    assert.deepEqual([await discover(), await lookUp("x"), said], [null, undefined, []]);
+  });
+
+  it("warns once of a router that refuses", async (t) => {
+    const r = await router(t, { status: 401, body: "{}" });
+    const { discover, lookUp, said } = hooks(at(r.baseUrl, "old"));
+    assert.deepEqual([await discover(), await discover(), await lookUp("x")], [null, null, undefined]);
+    assert.deepEqual(said, [`no models from ${r.baseUrl}: ${r.baseUrl} wants another API key`]);
   });
 
   it("is the one that the manifest names", async () => {
     const { default: manifest } = await import("../openclaw.plugin.json", { with: { type: "json" } });
+    const provider = createProvider(() => {});
     assert.deepEqual(manifest.providers, [provider.id]);
     assert.deepEqual([manifest.providerAuthChoices[0]?.method, manifest.providerAuthChoices[0]?.choiceId], [provider.auth[0]?.id, provider.auth[0]?.wizard?.choiceId]);
   });

@@ -5,7 +5,7 @@ import path from "node:path";
 import { before, describe, it, type TestContext } from "node:test";
 import type { OpenClawConfig, ProviderAuthContext, ProviderAuthMethodNonInteractiveContext } from "openclaw/plugin-sdk/plugin-entry";
 import { authMethod } from "../src/onboarding.ts";
-import { folder, ownHome, realLobstah, router, setting } from "./fakes.ts";
+import { folder, freePort, ownHome, realLobstah, router, setting } from "./fakes.ts";
 
 const qwen = { id: "qwen3:4b", owned_by: "lobstah:mini", context_length: 40_960, capabilities: ["completion", "tools"], peers: ["a"] };
 
@@ -106,7 +106,7 @@ describe("onboarding with questions", () => {
   it("starts a router for the time of asking, and lets OpenClaw start it later", async (t) => {
     const home = ownHome(t);
     setting(t, "PATH", path.dirname(realLobstah()));
-    const port = 20_000 + (process.pid % 20_000);
+    const port = await freePort();
     const { provider, notes } = await interactive({}, { "Base URL": `http://127.0.0.1:${port}/v1` });
     assert.deepEqual(provider?.models.map((m) => m.id), ["lobstah-demo"]);
     assert.deepEqual(provider?.localService, {

@@ -108,17 +108,18 @@ class Watch {
   #signal(name: "SIGTERM" | "SIGKILL") {
     const pid = this.#child.pid;
     if (pid === undefined) return; // it did not start
-    if (process.platform === "win32") return killTree(pid);
+    if (process.platform === "win32") return killTree(this.#child, pid);
     try {
       process.kill(-pid, name);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error; // nobody is left, which is what we want
+      // Nobody is left, which is what we want; of a group that is only waited for, macOS says EPERM.
+      if (!["ESRCH", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
     }
   }
 }
 
 /** Windows knows no groups; its own program ends a process with all that it started. */
-function killTree(pid: number) {
+function killTree(child: ChildProcess, pid: number) {
   const taskkill = path.join(process.env.SystemRoot ?? "C:\\Windows", "System32", "taskkill.exe");
-  spawn(taskkill, ["/PID", String(pid), "/T", "/F"], { stdio: "ignore", windowsHide: true }).on("error", () => process.kill(pid));
+  spawn(taskkill, ["/PID", String(pid), "/T", "/F"], { stdio: "ignore", windowsHide: true }).on("error", () => child.kill());
 }

@@ -171,13 +171,21 @@ describe("the limits", () => {
     await assert.rejects(createLobsterTool(host([fake(t, echo)])).execute("call", { action: "run", pipeline: "x" }, controller.signal), { name: "AbortError" });
   });
 
-  it("have floors", async (t) => {
-    const slow = fake(t, `setTimeout(() => process.stdout.write('{"ok":true}' + " ".repeat(900)), 50)`, process.execPath);
-    assert.deepEqual(await call(host([slow]), { maxStdoutBytes: 1, timeoutMs: 20_000 }), { ok: true });
-    const quick = fake(t, `printf '{"ok":true}'`, "/bin/sh");
-    assert.deepEqual(await call(host([quick]), { timeoutMs: -5 }), { ok: true });
-    assert.deepEqual(await call(host([quick]), { timeoutMs: 1e12 }), { ok: true });
-    assert.deepEqual(await call(host([quick]), { timeoutMs: Number.NaN }), { ok: true });
+  it("are of time as is asked, with a floor of 200 ms, by default 20 s", async (t) => {
+    const quick = host([fake(t, `printf '{"ok":true}'`, "/bin/sh")]);
+    const real = globalThis.setTimeout;
+    const waits: (number | undefined)[] = [];
+    t.mock.method(globalThis, "setTimeout", (act: () => void, ms?: number) => (waits.push(ms), real(act, 60_000))); // however busy this machine is
+    for (const timeoutMs of [undefined, 5_000, 1, -5, 1e12, Number.NaN, "1"]) assert.deepEqual(await call(quick, { timeoutMs }), { ok: true });
+    assert.deepEqual(waits, [20_000, 5_000, 200, 200, 2 ** 31 - 1, 20_000, 20_000]);
+  });
+
+  it("are of output as is asked, with a floor of 1024 bytes, by default 512000", async (t) => {
+    for (const [maxStdoutBytes, limit] of [[undefined, 512_000], [2_000, 2_000], [1, 1_024], [-5, 1_024], [Number.NaN, 512_000]] as const) {
+      const printing = (bytes: number) => host([fake(t, `process.stdout.write('{"ok":true}' + " ".repeat(${bytes - '{"ok":true}'.length}))`)]);
+      assert.deepEqual(await call(printing(limit), { maxStdoutBytes, timeoutMs: 60_000 }), { ok: true }, String(maxStdoutBytes));
+      await assert.rejects(call(printing(limit + 1), { maxStdoutBytes, timeoutMs: 60_000 }), /exceeded maxStdoutBytes/, String(maxStdoutBytes));
+    }
   });
 
   it("do not wait for what a finished run left behind", async (t) => {
