@@ -85,8 +85,13 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 	s := newSocket(context.WithoutCancel(a.Context), ws, up.wire, address(from.String()))
 	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
 	defer cancel()
-	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit, a.protocols()...)
-	if err != nil || !e.guest { // a guest has proven nothing that was hard to get
+	banned := false // who is was let guess at nothing, and others may share its address
+	e, err := a.Identity().acceptHandshake(ctx, s, func(peer key.ID) error {
+		err := a.Admit(peer)
+		banned = err != nil
+		return err
+	}, a.protocols()...)
+	if !banned && (err != nil || !e.guest) { // a guest has proven nothing that was hard to get
 		a.guard.judge(time.Now(), from, err == nil)
 	}
 	if err != nil {

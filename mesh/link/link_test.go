@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,12 +52,17 @@ type listener struct {
 	got    chan string
 }
 
-func listen(t testing.TB, id Identity, secure bool, heartbeat time.Duration) *listener {
+func listen(t testing.TB, id Identity, secure bool, heartbeat time.Duration, revoked ...key.ID) *listener {
 	t.Helper()
 	l := &listener{links: make(chan *Link, 8), ended: make(chan error, 8), got: make(chan string, 8)}
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &Acceptor{
-		Context: ctx, Identity: func() Identity { return id }, Admit: func(key.ID) error { return nil },
+		Context: ctx, Identity: func() Identity { return id }, Admit: func(id key.ID) error {
+			if slices.Contains(revoked, id) {
+				return errors.New("revoked")
+			}
+			return nil
+		},
 		Heartbeat: heartbeat, Log: slog.New(slog.DiscardHandler),
 		Serve: func(ctx context.Context, link *Link) {
 			l.links <- link
@@ -408,6 +414,29 @@ func TestManyAttemptsAreRefusedBeforeTheUpgrade(t *testing.T) {
 	if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") == "" {
 		t.Errorf("status %s, Retry-After %q", response.Status, response.Header.Get("Retry-After"))
 	}
+}
+
+// A node that was revoked goes on dialling, and locks out nobody behind the same
+// address.
+func TestRevokedNodeLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	revoked := testIdentity(t, 3, strongText)
+	server := listen(t, testIdentity(t, 1, strongText), false, 0, revoked.Pair.ID())
+	var attempts sync.WaitGroup
+	for range 2 * maxFailures {
+		attempts.Go(func() {
+			if _, err := (&Dialer{Identity: revoked}).Dial(t.Context(), server.url(), key.ID{}); !errors.Is(err, ErrRefused) {
+				t.Errorf("a revoked key gave %v, want ErrRefused", err)
+			}
+		})
+	}
+	attempts.Wait()
+	l, err := (&Dialer{Identity: testIdentity(t, 2, strongText)}).Dial(t.Context(), server.url(), key.ID{})
+	if err != nil {
+		t.Fatalf("another node of that address: %v", err)
+	}
+	run(t, l)
+	<-server.links
 }
 
 // A receiver that does not read must not hold up other streams.
