@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -31,7 +32,9 @@ func Exec(ctx context.Context, p *interp.Process) (interp.Exit, error) {
 	if err != nil {
 		return interp.Exit{}, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {
+		return interp.Exit{}, fmt.Errorf("%w: the text of a command, or a variable such as LOBSTER_ARGS_JSON, is longer than the system allows; hand large data over on stdin or in a file", err)
+	} else if err != nil {
 		return interp.Exit{}, err
 	}
 	go feed()

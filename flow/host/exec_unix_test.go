@@ -96,6 +96,15 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
+// What is too long for the system is said to be, with what to do instead.
+func TestTooLong(t *testing.T) {
+	t.Parallel()
+	_, err := Exec(t.Context(), &interp.Process{Argv: []string{"/bin/sh", "-c", ": " + strings.Repeat("x", 32<<20)}})
+	if err == nil || !strings.Contains(err.Error(), "hand large data over on stdin") {
+		t.Errorf("got %v, want advice", err)
+	}
+}
+
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()

@@ -58,6 +58,10 @@ func (e *Env) Start(ctx context.Context, p *Process) (Exit, error) {
 	if p.Env == nil {
 		p.Env = e.Environ()
 	}
+	if i := slices.IndexFunc(p.Env, func(v string) bool { return strings.Contains(v, "\x00") }); i >= 0 {
+		name, _, _ := strings.Cut(p.Env[i], "=")
+		return Exit{}, fmt.Errorf("run %s: the variable %q holds a NUL character, which no program can be given; hand such data over on stdin", p.Argv[0], name)
+	}
 	if p.Dir == "" {
 		p.Dir = e.Dir
 	}
