@@ -85,13 +85,10 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 	s := newSocket(context.WithoutCancel(a.Context), ws, up.wire, address(from.String()))
 	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
 	defer cancel()
-	banned := false // who is was let guess at nothing, and others may share its address
-	e, err := a.Identity().acceptHandshake(ctx, s, func(peer key.ID) error {
-		err := a.Admit(peer)
-		banned = err != nil
-		return err
-	}, a.protocols()...)
-	if !banned && (err != nil || !e.guest) { // a guest has proven nothing that was hard to get
+	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit, a.protocols()...)
+	// Only who sent a proof guessed, or did not have to. Nodes that hung up before, were
+	// revoked or expect another key go on dialling, and share their address with others.
+	if errors.Is(err, errUnknownSecret) || err == nil && !e.guest {
 		a.guard.judge(time.Now(), from, err == nil)
 	}
 	if err != nil {

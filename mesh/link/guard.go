@@ -16,7 +16,7 @@ const (
 	maxUnproven       = 256 // connections that are being proven, at once
 	unprovenPerPrefix = 32  // of one prefix, at once
 	handshakesPerSec  = 32  // of one prefix
-	maxFailures       = 5   // of one address in failureWindow, then it waits for backOff
+	maxFailures       = 5   // wrong proofs of one address in failureWindow, then it waits for backOff
 	failureWindow     = time.Minute
 	backOff           = 10 * time.Minute
 	maxTracked        = 4096 // prefixes and addresses; when full, one that was long unseen is forgotten

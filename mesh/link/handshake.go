@@ -38,6 +38,9 @@ const (
 	answerBytes    = 32 + 8 + 1
 )
 
+// errUnknownSecret is a proof that no secret of ours made: a guess, maybe.
+var errUnknownSecret = errors.New("the node does not know the cluster secret")
+
 // ErrRefused says that the other side did not take our proof: the secrets differ,
 // or the key was revoked there.
 var ErrRefused = errors.New("the node did not accept this one: check that both have the same secret, and that this node's key was not revoked there")
@@ -248,7 +251,7 @@ func (id Identity) checkAnswer(conn net.Conn, t *transcript) ([]byte, error) {
 			return append([]byte{byte(which)}, s.prove(roleAccept, t)...), nil
 		}
 	}
-	return nil, errors.New("the node does not know the cluster secret")
+	return nil, errUnknownSecret
 }
 
 func (id Identity) begin(conn *tls.Conn) (*transcript, error) {

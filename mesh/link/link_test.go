@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/hex"
@@ -416,27 +417,49 @@ func TestManyAttemptsAreRefusedBeforeTheUpgrade(t *testing.T) {
 	}
 }
 
-// A node that was revoked goes on dialling, and locks out nobody behind the same
-// address.
-func TestRevokedNodeLocksNobodyOut(t *testing.T) {
+// Nodes that fail before they prove a secret go on dialling, and lock out nobody
+// behind the same address: revoked ones, such as expect another key, and those that
+// dialled while this one slept and are gone.
+func TestOnlyGuessesLockOut(t *testing.T) {
 	t.Parallel()
 	revoked := testIdentity(t, 3, strongText)
-	server := listen(t, testIdentity(t, 1, strongText), false, 0, revoked.Pair.ID())
-	var attempts sync.WaitGroup
-	for range 2 * maxFailures {
-		attempts.Go(func() {
-			if _, err := (&Dialer{Identity: revoked}).Dial(t.Context(), server.url(), key.ID{}); !errors.Is(err, ErrRefused) {
-				t.Errorf("a revoked key gave %v, want ErrRefused", err)
+	for name, fail := range map[string]func(t *testing.T, url string) error{
+		"revoked": func(t *testing.T, url string) error {
+			_, err := (&Dialer{Identity: revoked}).Dial(t.Context(), url, key.ID{})
+			return err
+		},
+		"another key is expected": func(t *testing.T, url string) error {
+			_, err := (&Dialer{Identity: testIdentity(t, 2, strongText)}).Dial(t.Context(), url, revoked.Pair.ID())
+			return err
+		},
+		"gone": func(t *testing.T, url string) error {
+			ws, _, err := websocket.Dial(t.Context(), url+Path, nil)
+			if err == nil {
+				err = cmp.Or(ws.CloseNow(), net.ErrClosed)
 			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := listen(t, testIdentity(t, 1, strongText), false, 0, revoked.Pair.ID())
+			var attempts sync.WaitGroup
+			for range 2 * maxFailures {
+				attempts.Go(func() {
+					if err := fail(t, server.url()); err == nil || strings.Contains(err.Error(), "429") {
+						t.Errorf("an attempt gave %v", err)
+					}
+				})
+			}
+			attempts.Wait()
+			l, err := (&Dialer{Identity: testIdentity(t, 2, strongText)}).Dial(t.Context(), server.url(), key.ID{})
+			if err != nil {
+				t.Fatalf("another node of that address: %v", err)
+			}
+			run(t, l)
+			<-server.links
 		})
 	}
-	attempts.Wait()
-	l, err := (&Dialer{Identity: testIdentity(t, 2, strongText)}).Dial(t.Context(), server.url(), key.ID{})
-	if err != nil {
-		t.Fatalf("another node of that address: %v", err)
-	}
-	run(t, l)
-	<-server.links
 }
 
 // A receiver that does not read must not hold up other streams.
