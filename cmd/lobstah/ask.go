@@ -92,16 +92,48 @@ func (a *app) client(s clientSettings) (*apiClient, error) {
 
 func (a *app) pickModel(ctx context.Context, client *apiClient) (string, error) {
 	done := a.Progress("asking the router for its models")
-	models, err := client.models(ctx)
-	done()
-	if err != nil {
-		return "", err
+	defer done()
+	for again := false; ; again = true {
+		models, err := client.models(ctx)
+		if err != nil {
+			return "", err
+		}
+		if best, ok := bestModel(models); ok {
+			return best.ID, nil
+		}
+		var peers []peerReport
+		if err := client.get(ctx, "/peers", &peers); err != nil {
+			return "", err
+		}
+		trouble := troubles(peers)
+		if again || len(trouble) == 0 {
+			return "", cli.Hintf(noModel(trouble), "lobstah status shows the peers and what they have, lobstah doctor what fails")
+		}
+		select { // the router, which was asked, looks whether they are back
+		case <-time.After(modelsRetry):
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
 	}
-	best, ok := bestModel(models)
-	if !ok {
-		return "", cli.Hintf(errNoModel, "lobstah status shows the peers and what they have")
+}
+
+const modelsRetry = 1500 * time.Millisecond // it asks a peer once a second at most
+
+// troubles tell why peers offer nothing.
+func troubles(peers []peerReport) (list []string) {
+	for _, p := range peers {
+		if p.State.LastError != "" {
+			list = append(list, p.Name()+": "+cli.CleanLine(p.State.LastError))
+		}
 	}
-	return best.ID, nil
+	return list
+}
+
+func noModel(trouble []string) error {
+	if len(trouble) == 0 {
+		return errNoModel
+	}
+	return fmt.Errorf("%w now: %s", errNoModel, strings.Join(trouble[:min(len(trouble), 3)], "; "))
 }
 
 var errNoModel = errors.New("the pool has no model that answers questions")

@@ -25,7 +25,7 @@ func (p *process) behindDoor(worker http.Handler) http.Handler {
 			p.door.ServeHTTP(w, r)
 		case p.serveNeighbours(w, r):
 		case isRead(r) && !p.mayRead(r):
-			refuse(w, "not_allowed", "this worker tells what it has to the machines that may use it; its owner lets one in with: lobstah allow PUBKEY, or lobstah invite")
+			refuse(w, "not_allowed", "this worker tells what it has to the machines that may use it; its owner lets one in with: lobstah allow "+namedKey(r)+", or lobstah invite")
 		default:
 			p.serveGuest(worker, w, r)
 		}
@@ -52,6 +52,14 @@ func (p *process) invitedOnly(worker http.Handler) http.Handler {
 			p.serveGuest(worker, w, r)
 		}
 	})
+}
+
+// namedKey is the key that a request names, to be typed by who would let it in.
+func namedKey(r *http.Request) string {
+	if id, err := key.ParseID(r.Header.Get(receipt.RequesterHeader)); err == nil {
+		return id.String()
+	}
+	return "PUBKEY"
 }
 
 // isRead tells requests that only read, and tell more than who is there: that

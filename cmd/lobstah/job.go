@@ -121,7 +121,7 @@ func (c *jobSubmitCommand) body(ctx context.Context, a *app, client *apiClient) 
 		var err error
 		request.Model, err = a.pickModel(ctx, client)
 		if errors.Is(err, errNoModel) {
-			return nil, cli.Hintf(fmt.Errorf("%w now", errNoModel), "--model NAME leaves the question for a peer that will have NAME; lobstah status shows the peers")
+			return nil, cli.Hintf(err, "--model NAME leaves the question for a peer that will have NAME; lobstah status shows the peers")
 		}
 		if err != nil {
 			return nil, err

@@ -33,6 +33,7 @@ type fakeWorker struct {
 	mu       sync.Mutex
 	capacity grid.Capacity // guarded by mu, as is what follows
 	said     string        // instead of the capacity
+	closed   bool          // tells its capacity to others only
 	stuck    bool          // tells no capacity at all
 	answer   func(w http.ResponseWriter, r *http.Request, body []byte)
 	receipts func(w http.ResponseWriter, r *http.Request)
@@ -45,7 +46,7 @@ type fakeWorker struct {
 
 func (f *fakeWorker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	capacity, said, stuck, answer, receipts := f.capacity, f.said, f.stuck, f.answer, f.receipts
+	capacity, said, stuck, closed, answer, receipts := f.capacity, f.said, f.stuck, f.closed, f.answer, f.receipts
 	f.mu.Unlock()
 	switch r.URL.Path {
 	case "/capacity":
@@ -54,6 +55,11 @@ func (f *fakeWorker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.mu.Unlock()
 		if stuck {
 			<-r.Context().Done()
+			return
+		}
+		if closed {
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, `{"error":{"message":"ask my owner","type":"permission_error"}}`)
 			return
 		}
 		if said != "" {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -20,6 +21,7 @@ type health struct {
 	failedAt  time.Time // guarded by mu
 	probing   bool      // guarded by mu; one request tries an excluded peer
 	pollFails int       // guarded by mu; polls that failed in a row
+	closed    bool      // guarded by mu; the last of these was a refusal to tell us anything
 	lastError string    // guarded by mu
 }
 
@@ -102,6 +104,7 @@ func (h *health) polled(err error) {
 		return
 	}
 	h.pollFails++
+	_, h.closed = errors.AsType[*closedError](err)
 	h.lastError = err.Error()
 }
 
@@ -110,6 +113,8 @@ func (h *health) report(now time.Time) (status, lastError string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	case h.pollFails >= pollsToLose && h.closed:
+		status = "closed"
 	case h.pollFails >= pollsToLose:
 		status = "unreachable"
 	case h.failures >= failuresToExclude && (h.probing || now.Before(h.untilLocked(false))):

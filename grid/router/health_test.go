@@ -230,3 +230,31 @@ func TestPeerThatNeverToldIsNotCalledReady(t *testing.T) {
 		}
 	})
 }
+
+// A peer that is there and does not let us in is told from one that is away.
+func TestClosedPeers(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		f := w.workers[0]
+		status := func(want, why string) {
+			t.Helper()
+			time.Sleep(2 * time.Minute)
+			var peers []struct{ State peerState }
+			if err := json.Unmarshal([]byte(w.get("/peers").body), &peers); err != nil || len(peers) != 1 {
+				t.Fatalf("%+v, %v", peers, err)
+			}
+			if s := peers[0].State; s.Status != want || !strings.Contains(s.LastError, why) {
+				t.Errorf("it is %s (%s); want %s (%s)", s.Status, s.LastError, want, why)
+			}
+		}
+		status("ready", "")
+		f.change(func() { f.closed = true })
+		status("closed", "ask my owner")
+		f.setDark(true)
+		f.way.CloseIdleConnections()
+		status("unreachable", "connection refused")
+		f.setDark(false)
+		f.change(func() { f.closed = false })
+		status("ready", "")
+	})
+}

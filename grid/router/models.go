@@ -40,10 +40,16 @@ type modelFacts struct {
 func (rt *Router) models(w http.ResponseWriter, r *http.Request) {
 	rt.roster.sync(rt.Peers.List()).awaitFirstPolls(r.Context())
 	v := rt.roster.sync(rt.Peers.List())
+	list := v.list()
+	if len(list) == 0 {
+		for _, p := range v.peers {
+			p.poke() // it may be back
+		}
+	}
 	writeJSON(w, http.StatusOK, struct {
 		Object string        `json:"object"`
 		Data   []listedModel `json:"data"`
-	}{"list", v.list()})
+	}{"list", list})
 }
 
 // model answers for one of them.

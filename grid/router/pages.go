@@ -74,7 +74,7 @@ type listedPeer struct {
 }
 
 type peerState struct {
-	Status      string    `json:"status"` // ready, excluded, unreachable, unknown
+	Status      string    `json:"status"` // ready, excluded, closed (it does not let us in), unreachable, unknown
 	Tier        grid.Tier `json:"tier,omitempty"`
 	Models      []string  `json:"models,omitempty"`
 	InFlight    int64     `json:"inFlight"`

@@ -151,13 +151,21 @@ func (rt *Router) get(ctx context.Context, p *peer, path, query string, limit in
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("GET %s: status %d: %s", path, response.StatusCode,
-			openai.ParseError(response.StatusCode, body[:min(len(body), maxRefusalBody)]).Message)
+		said := openai.ParseError(response.StatusCode, body[:min(len(body), maxRefusalBody)]).Message
+		if response.StatusCode == http.StatusForbidden {
+			return nil, &closedError{said}
+		}
+		return nil, fmt.Errorf("GET %s: status %d: %s", path, response.StatusCode, said)
 	case int64(len(body)) > limit:
 		return nil, fmt.Errorf("GET %s: %w", path, errTooLarge)
 	}
 	return body, nil
 }
+
+// closedError is the answer of a peer that does not know us.
+type closedError struct{ said string }
+
+func (e *closedError) Error() string { return e.said }
 
 var errTooLarge = errors.New("the answer is larger than any honest one")
 
