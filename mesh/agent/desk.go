@@ -49,10 +49,11 @@ type Desk struct {
 	store *store
 	wake  chan struct{} // buffered; something may be started
 
-	mu      sync.Mutex // guards what follows, and the store
+	mu      sync.Mutex // guards what follows; let go by unlock where something changes
 	seats   map[string]*seat
 	tasks   map[taskKey]*entry
 	callers map[key.ID]*rate.Limiter
+	changed []*entry // that unlock keeps
 }
 
 type taskKey struct {
@@ -64,11 +65,15 @@ type taskKey struct {
 type seat struct {
 	Seat
 	running int
+	coming  int // that are admitted, and written down before they are in the queue
 	queue   []*entry
 }
 
 // An entry is a task that the desk knows. The desk's lock guards it.
 type entry struct {
+	disk sync.Mutex    // held while its file is written, and taken before the desk's lock
+	kept chan struct{} // closed once the task was written down, or could not be; nil for one that was read
+
 	task    Task
 	said    progress
 	changed chan struct{}           // closed at each change, and made anew
@@ -113,7 +118,7 @@ func (d *Desk) restore() error {
 	}
 	slices.SortFunc(tasks, func(a, b Task) int { return a.Created.Compare(b.Created) })
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.unlock()
 	for _, t := range tasks {
 		e := &entry{task: t, changed: make(chan struct{})}
 		d.tasks[taskKey{t.Node, t.ID}] = e
@@ -182,14 +187,35 @@ func (d *Desk) nudge() {
 	}
 }
 
-// change keeps and tells what became of a task. The lock is held. A task that
-// cannot be kept goes on: it is answered as long as the process lives.
+// change tells what became of a task, and has unlock keep it. The lock is held.
 func (d *Desk) change(e *entry) {
 	e.task.Updated = d.cfg.Now()
-	if err := d.store.put(&e.task); err != nil {
-		d.cfg.Log.Error("a task may be forgotten when this node stops", "task", e.task.ID, "error", err)
-	}
+	d.changed = append(d.changed, e)
 	d.tell(e)
+}
+
+// unlock lets the lock go, and keeps what changed under it: the disk may take its
+// time, for which nobody else waits. A task that cannot be kept goes on: it is
+// answered as long as the process lives.
+func (d *Desk) unlock() {
+	changed := d.changed
+	d.changed = nil
+	d.mu.Unlock()
+	for _, e := range changed {
+		if err := d.keep(e); err != nil {
+			d.cfg.Log.Error("a task may be forgotten when this node stops", "task", e.task.ID, "error", err)
+		}
+	}
+}
+
+// keep writes a task down as it is by now. The lock is not held.
+func (d *Desk) keep(e *entry) error {
+	e.disk.Lock()
+	defer e.disk.Unlock()
+	d.mu.Lock()
+	t := e.task
+	d.mu.Unlock()
+	return d.store.put(&t)
 }
 
 func (d *Desk) tell(e *entry) {
@@ -246,7 +272,7 @@ func (d *Desk) echoes(t *Task) bool {
 // Stop ends a task of any node, as this node's owner may.
 func (d *Desk) Stop(id string) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.unlock()
 	for _, e := range d.tasks {
 		if e.task.ID == id {
 			d.stop(e, "the owner of the node stopped it")

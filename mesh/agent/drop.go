@@ -5,7 +5,7 @@ import "lobstah/key"
 // Drop ends all tasks of a node that may ask nothing any more, those that wait too.
 func (d *Desk) Drop(id key.ID, why string) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.unlock()
 	for _, e := range d.tasks {
 		if e.task.Node == id && !e.task.State.Final() {
 			d.stop(e, why)

@@ -102,6 +102,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("the reason is %q", got.Error)
 		}
 		third := mustAsk(t, out, "three") // waits until there is room
+		synctest.Wait()                   // what ended is told before it is written down
 		if err := errors.Join(os.Remove(dir), os.Mkdir(dir, 0o700)); err != nil {
 			t.Fatal(err)
 		}

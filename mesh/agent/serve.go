@@ -129,35 +129,74 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	return nil
 }
 
-// take accepts a task, or finds it when it was asked before.
+// take accepts a task, or finds it when it was asked before. Either way it has been
+// written down when take returns it.
 func (d *Desk) take(who Caller, id string, b Brief) (Task, error) {
+	e, s, err := d.enter(who, id, b)
+	if err != nil {
+		return Task{}, err
+	}
+	if s == nil && e.kept != nil {
+		<-e.kept
+	}
+	if s != nil {
+		err = d.keep(e)
+		d.seat(e, s, err)
+	}
+	if err != nil {
+		return Task{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tasks[taskKey{who.ID, id}] != e {
+		return Task{}, refuse(http.StatusServiceUnavailable, "not_kept", "the task could not be written down")
+	}
+	return e.task, nil
+}
+
+// enter finds a task that was asked before, or makes an entry of a new one, for
+// which it returns the seat.
+func (d *Desk) enter(who Caller, id string, b Brief) (*entry, *seat, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e := d.tasks[taskKey{who.ID, id}]; e != nil {
 		if e.task.Brief != b {
-			return Task{}, refuse(http.StatusConflict, "id_taken", "another task has this identifier")
+			return nil, nil, refuse(http.StatusConflict, "id_taken", "another task has this identifier")
 		}
-		return e.task, nil
+		return e, nil, nil
 	}
 	s, err := d.admit(who, b)
 	if err != nil {
-		return Task{}, err
+		return nil, nil, err
 	}
 	if len(d.tasks) >= 2*d.cfg.Kept {
 		d.sweep()
 	}
 	now := d.cfg.Now()
-	e := &entry{changed: make(chan struct{}), task: Task{
+	e := &entry{changed: make(chan struct{}), kept: make(chan struct{}), task: Task{
 		ID: id, Node: who.ID, NodeName: who.Name, Brief: b, State: Queued, Created: now, Updated: now,
 	}}
-	if err := d.store.put(&e.task); err != nil {
-		return Task{}, err
-	}
 	d.tasks[taskKey{who.ID, id}] = e
-	s.queue = append(s.queue, e)
-	d.nudge()
-	d.cfg.Log.Info("a task came", "agent", b.Agent, "kind", b.Kind, "from", who.String(), "task", id[:8])
-	return e.task, nil
+	s.coming++
+	return e, s, nil
+}
+
+// seat lets a new task wait for its agent once it was written down, and forgets it
+// when it could not be.
+func (d *Desk) seat(e *entry, s *seat, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer close(e.kept)
+	s.coming--
+	switch {
+	case err != nil:
+		delete(d.tasks, taskKey{e.task.Node, e.task.ID})
+	case !e.task.State.Final(): // nobody cancelled it meanwhile
+		s.queue = append(s.queue, e)
+		d.nudge()
+		from := Caller{ID: e.task.Node, Name: e.task.NodeName}
+		d.cfg.Log.Info("a task came", "agent", s.ID, "kind", e.task.Brief.Kind, "from", from.String(), "task", e.task.ID[:8])
+	}
 }
 
 // admit judges the caller, the agent's queue and the caller's rate. An agent that does
@@ -181,8 +220,8 @@ func (d *Desk) admit(who Caller, b Brief) (*seat, error) {
 		no.retryAfter = time.Duration(float64(time.Second) / float64(d.cfg.Rate))
 		return nil, no
 	}
-	if len(s.queue) >= d.cfg.Waiting {
-		no := refuse(http.StatusServiceUnavailable, "busy", "%d tasks wait for the agent %s already", len(s.queue), b.Agent)
+	if waiting := len(s.queue) + s.coming; waiting >= d.cfg.Waiting {
+		no := refuse(http.StatusServiceUnavailable, "busy", "%d tasks wait for the agent %s already", waiting, b.Agent)
 		no.retryAfter = 10 * time.Second
 		return nil, no
 	}
@@ -256,31 +295,45 @@ func (d *Desk) serveAnswer(w http.ResponseWriter, r *http.Request, who Caller) e
 	if len(in.Text) > MaxText {
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "an answer has at most %d KiB", MaxText>>10)
 	}
+	if err := d.answer(who, r.PathValue("id"), in.Text); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, Update{State: Working})
+	return nil
+}
+
+func (d *Desk) answer(who Caller, id, text string) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	e, err := d.find(who, r.PathValue("id"))
+	defer d.unlock()
+	e, err := d.find(who, id)
 	if err != nil {
 		return err
 	}
 	if e.task.State != InputRequired || e.answer == nil {
 		return refuse(http.StatusConflict, "no_question", "the agent asks nothing now: the task is %s", e.task.State)
 	}
-	e.answer <- in.Text // buffered, and once for each question
+	e.answer <- text // buffered, and once for each question
 	e.answer = nil
 	e.task.State, e.task.Question = Working, ""
 	d.change(e)
-	writeJSON(w, http.StatusOK, Update{State: Working})
 	return nil
 }
 
 func (d *Desk) serveCancel(w http.ResponseWriter, r *http.Request, who Caller) error {
+	state, err := d.cancel(who, r.PathValue("id"))
+	if err == nil {
+		writeJSON(w, http.StatusOK, Update{State: state})
+	}
+	return err
+}
+
+func (d *Desk) cancel(who Caller, id string) (State, error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	e, err := d.find(who, r.PathValue("id"))
+	defer d.unlock()
+	e, err := d.find(who, id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	d.stop(e, "by the node that asked")
-	writeJSON(w, http.StatusOK, Update{State: e.task.State})
-	return nil
+	return e.task.State, nil
 }

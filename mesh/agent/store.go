@@ -17,15 +17,18 @@ import (
 // maxFile caps a task's file: texts may be escaped sixfold.
 const maxFile = 16 << 20
 
-// A store is a folder with one file for each task, readable by its owner alone.
-// It is used under the lock of who owns it.
-type store struct{ dir string }
+// A store is a folder with one file for each task, readable by its owner alone. Its
+// owner sees to it that no two goroutines write one task.
+type store struct {
+	dir   string
+	write func(path string, data []byte, mode fs.FileMode) error
+}
 
 func openStore(dir string) (*store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder for tasks: %w", err)
 	}
-	return &store{dir}, nil
+	return &store{dir, durable.WriteFile}, nil
 }
 
 // name is the task's file. Identifiers are chosen by the asking side, so the
@@ -39,7 +42,7 @@ func (s *store) put(t *Task) error {
 	if err != nil {
 		return fmt.Errorf("encoding a task: %w", err)
 	}
-	if err := durable.WriteFile(s.name(t), append(raw, '\n'), 0o600); err != nil {
+	if err := s.write(s.name(t), append(raw, '\n'), 0o600); err != nil {
 		return fmt.Errorf("keeping a task: %w", err)
 	}
 	return nil

@@ -32,24 +32,35 @@ func (d *Desk) work(ctx context.Context, s *seat, e *entry) {
 // begin marks the task as working; false when it was stopped before, or cannot be
 // kept.
 func (d *Desk) begin(e *entry, s *seat, cancel context.CancelCauseFunc) (Work, bool) {
+	if !d.claim(e, s, cancel) {
+		return Work{}, false
+	}
+	err := d.keep(e)
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if e.task.State.Final() {
-		return Work{}, false
-	}
-	if why := d.barred(e, s); why != nil {
-		d.end(e, Failed, "", fmt.Sprintf("it was not begun: %v", why))
-		return Work{}, false
-	}
-	e.task.State, e.task.Question, e.task.Updated = Working, "", d.cfg.Now()
-	if err := d.store.put(&e.task); err != nil {
+	defer d.unlock()
+	if err != nil {
 		// Begun without a trace, it would be done again after a restart.
+		e.cancel = nil
 		d.end(e, Failed, "", fmt.Sprintf("it was not begun, since the node cannot keep what it does: %v", err))
 		return Work{}, false
 	}
-	e.cancel = cancel
 	d.tell(e)
 	return Work{Task: e.task, Prompt: d.prompt(e.task)}, true
+}
+
+// claim says that the task works from now on, unless it may not.
+func (d *Desk) claim(e *entry, s *seat, cancel context.CancelCauseFunc) bool {
+	d.mu.Lock()
+	defer d.unlock()
+	if e.task.State.Final() {
+		return false
+	}
+	if why := d.barred(e, s); why != nil {
+		d.end(e, Failed, "", fmt.Sprintf("it was not begun: %v", why))
+		return false
+	}
+	e.task.State, e.task.Question, e.task.Updated, e.cancel = Working, "", d.cfg.Now(), cancel
+	return true
 }
 
 func (d *Desk) prompt(t Task) string {
@@ -77,9 +88,9 @@ func (d *Desk) equip(w *Work, e *entry, s *seat, idle *time.Timer) {
 	}
 	w.Keep = func(handle string) error {
 		d.mu.Lock()
-		defer d.mu.Unlock()
 		e.task.Handle = handle
-		return d.store.put(&e.task)
+		d.mu.Unlock()
+		return d.keep(e)
 	}
 	w.Ask = func(ctx context.Context, question string) (string, error) {
 		idle.Stop()
@@ -97,7 +108,7 @@ func (d *Desk) ask(ctx context.Context, e *entry, question string) (string, erro
 	d.mu.Lock()
 	e.task.State, e.task.Question, e.answer = InputRequired, question, answer
 	d.change(e)
-	d.mu.Unlock()
+	d.unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, DefaultAnswer, errAnswer)
 	defer cancel()
 	select {
@@ -120,7 +131,7 @@ func (d *Desk) ask(ctx context.Context, e *entry, question string) (string, erro
 // that did not come to its end is left as it is, for the next process.
 func (d *Desk) finish(ctx context.Context, e *entry, answer string, err error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.unlock()
 	e.cancel, e.answer = nil, nil
 	cause := context.Cause(ctx)
 	switch {
