@@ -89,8 +89,10 @@ func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
 	if err := w.runner.claim.beforeEffect(ctx); err != nil {
 		return value.Undefined, err
 	}
-	out, errOut := &capped{limit: limit}, &capped{limit: limit}
-	exit, err := w.env.Start(ctx, &interp.Process{
+	env, release := w.env.Hold()
+	defer release()
+	out, errOut := &capped{step: s.ID, limit: limit, budget: env.Budget}, &capped{step: s.ID, limit: limit, budget: env.Budget}
+	exit, err := env.Start(ctx, &interp.Process{
 		Argv: w.env.Shell(text), Stdin: strings.NewReader(value.Clean(inText(in))), Stdout: out, Stderr: errOut, Grace: grace(s),
 	})
 	switch {
@@ -163,10 +165,10 @@ func (w job) pipeline(ctx context.Context, s *Step) (value.Value, error) {
 }
 
 func (w job) runPipeline(ctx context.Context, s *Step, p syntax.Pipeline, opts interp.Options) (value.Value, error) {
-	rendered := &capped{limit: maxOutput}
 	var shown []value.Value
 	env, release := w.env.Hold()
 	defer release()
+	rendered := &capped{step: s.ID, limit: maxOutput, budget: env.Budget}
 	env.Stdout = rendered
 	env.OnRender = func(items []value.Value) { shown = append(shown, items...) }
 	env.OnAnswer = w.bill.answer
@@ -283,15 +285,20 @@ func originOf(commands *interp.Registry, p syntax.Pipeline) origin {
 	return from
 }
 
-// capped collects output up to a limit and fails beyond it.
+// capped collects output up to a limit and fails beyond it. What it holds counts for the run, because many branches may collect at once.
 type capped struct {
-	limit int64
-	buf   []byte
+	step   string
+	limit  int64
+	budget *interp.Budget
+	buf    []byte
 }
 
 func (c *capped) Write(p []byte) (int, error) {
 	if int64(len(c.buf)+len(p)) > c.limit {
 		return 0, plainError(fmt.Sprintf("Process output exceeded %d bytes", c.limit))
+	}
+	if err := c.budget.Take(int64(len(p))); err != nil {
+		return 0, plainError("Workflow step " + c.step + ": " + err.Error())
 	}
 	c.buf = append(c.buf, p...)
 	return len(p), nil
