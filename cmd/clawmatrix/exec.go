@@ -51,11 +51,13 @@ func (c *execCommand) Run(ctx context.Context, a *app) error {
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	switch len(words) {
-	case 0:
+	switch {
+	case len(words) == 0:
 		return cli.Usagef("exec wants a command")
-	case 1:
+	case len(words) == 1:
 		args.Command = words[0]
+	case strings.ContainsRune(words[0], ' ') && strings.HasPrefix(words[1], "--"):
+		return cli.Hintf(cli.Usagef("%s stands behind the command, so it would be the command's", words[1]), "flags of exec come first: clawmatrix exec %s ... %s %q", words[1], c.Node, words[0])
 	default:
 		args.Argv = words
 	}

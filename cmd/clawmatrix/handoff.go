@@ -91,6 +91,9 @@ func (a *app) words(typed []string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading standard input: %w", err)
 	}
+	if len(raw) > agent.MaxText {
+		return "", cli.Usagef("standard input has more than %d KiB, which is the most that passes", agent.MaxText>>10)
+	}
 	return string(raw), nil
 }
 

@@ -64,7 +64,11 @@ func (t *Tools) edit(_ context.Context, call *tool.Call, _ tool.Progress) (*tool
 	if err != nil {
 		return nil, err
 	}
-	return tool.Text(fmt.Sprintf("replaced %d texts in %s", len(args.Edits), args.Path), map[string]any{"changed": true, "firstChangedLine": line})
+	what := "one text"
+	if n := len(args.Edits); n != 1 {
+		what = fmt.Sprintf("%d texts", n)
+	}
+	return tool.Text(fmt.Sprintf("replaced %s in %s", what, args.Path), map[string]any{"changed": true, "firstChangedLine": line})
 }
 
 func wholeText(root *os.Root, rel string) ([]byte, error) {
