@@ -42,7 +42,13 @@ func openFile(t *testing.T, path string) *tracker.File {
 // store has.
 func run(t *testing.T, store tracker.Store) *tracker.Tracker {
 	t.Helper()
-	tr := tracker.New(tracker.Config{Store: store, Logger: slog.New(slog.DiscardHandler)})
+	return runAs(t, tracker.Config{Store: store})
+}
+
+func runAs(t *testing.T, config tracker.Config) *tracker.Tracker {
+	t.Helper()
+	config.Logger = slog.New(slog.DiscardHandler)
+	tr := tracker.New(config)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tr.Run(ctx) }()
@@ -108,6 +114,44 @@ func TestRestart(t *testing.T) {
 		t.Errorf("after the restart\n got %s\nwant %s", got, want)
 	}
 	send(t, after, "/announce", left, 400)
+}
+
+// What was withdrawn is remembered over a restart, whether it was listed here or
+// not, and of no more keys than the tracker has room for.
+func TestWithdrawalsOutliveARestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "snapshot")
+	now := time.Now()
+	const room = 3
+	pairs := make([]key.Pair, room+2)
+	for i := range pairs {
+		pairs[i] = key.Generate()
+	}
+	old := func(n int) []byte { return envelope(t, pairs[n], "old", now.Add(-time.Second)) }
+
+	file := openFile(t, path)
+	before := runAs(t, tracker.Config{Store: file, MaxPeers: room, MaxShare: room})
+	send(t, before, "/announce", old(0), 200)
+	for _, pair := range pairs {
+		send(t, before, "/unannounce", announce.Withdraw(pair, now).JSON(), 200)
+	}
+	if err := file.Save(); err != nil {
+		t.Fatal(err)
+	}
+	snapshot, err := os.ReadFile(path)
+	if lines := strings.Count(string(snapshot), "\n"); err != nil || lines != 1+room {
+		t.Errorf("the snapshot has %d lines, %v; want its head and %d keys:\n%s", lines, err, room, snapshot)
+	}
+
+	after := runAs(t, tracker.Config{Store: openFile(t, path), MaxPeers: room, MaxShare: room})
+	for n := range room {
+		send(t, after, "/announce", old(n), 400)
+	}
+	for n := room; n < len(pairs); n++ {
+		send(t, after, "/announce", old(n), 503) // there is no room for these
+	}
+	for n := range room {
+		send(t, after, "/announce", envelope(t, pairs[n], "back", now.Add(time.Second)), 200)
+	}
 }
 
 // Two trackers that share a store list the same.

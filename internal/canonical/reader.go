@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Reader takes values off the front of a canonical text, without a tree, and
@@ -214,8 +215,8 @@ func (r *Reader) quoted() string {
 	return r.escaped()
 }
 
-// escaped takes any string. The parser and the writer know best which are
-// canonical.
+// escaped takes any string. Text in other scripts stands for itself as well; of
+// escapes the parser and the writer know best which are canonical.
 func (r *Reader) escaped() string {
 	end := quotedEnd(r.text, r.pos)
 	if end == 0 {
@@ -223,6 +224,10 @@ func (r *Reader) escaped() string {
 		return ""
 	}
 	quoted := r.text[r.pos:end]
+	if inner := quoted[1 : len(quoted)-1]; strings.IndexByte(inner, '\\') < 0 && utf8.ValidString(inner) {
+		r.pos = end
+		return inner
+	}
 	p := parser{src: []byte(quoted), copy: quoted}
 	text, err := p.text()
 	if err != nil || string(AppendString(make([]byte, 0, len(quoted)), text)) != quoted {
@@ -234,14 +239,16 @@ func (r *Reader) escaped() string {
 }
 
 // quotedEnd returns where the string that begins at start ends, and 0 when it
-// does not.
+// does not, or has a control character before.
 func quotedEnd(text string, start int) int {
 	for i := start + 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
+		switch c := text[i]; {
+		case c == '\\':
 			i++
-		case '"':
+		case c == '"':
 			return i + 1
+		case c < ' ':
+			return 0
 		}
 	}
 	return 0
