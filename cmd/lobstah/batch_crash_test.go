@@ -152,12 +152,18 @@ func TestBatchSurvivesKills(t *testing.T) {
 		t.Errorf("summary %s, %v", said.String(), err)
 	}
 	checkResults(t, output)
-	router.await("the router asked each worker again", func() bool {
-		var peers []struct{ State struct{ Status string } }
-		return router.ask("GET", "/peers", "", &peers) == 200 && len(peers) == len(workers) &&
-			!slices.ContainsFunc(peers, func(p struct{ State struct{ Status string } }) bool { return p.State.Status != "ready" })
+	router.await("the router has every receipt", func() bool {
+		ours := router.exported()
+		return !slices.ContainsFunc(workers, func(w *machine) bool {
+			for nonce := range w.exported() {
+				if ours[nonce] == nil {
+					return true
+				}
+			}
+			return false
+		})
 	})
-	router.command("stop") // fetches and keeps what is to come
+	router.command("stop")
 	checkBooks(t, router, workers, engines)
 }
 
