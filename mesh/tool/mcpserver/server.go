@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"lobstah/internal/secretfile"
@@ -62,20 +63,35 @@ func (s *server) connected(ctx context.Context) (*mcp.ClientSession, error) {
 	return s.session, nil
 }
 
-func (s *server) begin(ctx context.Context) error {
+// greetings are the protocol versions that a server is addressed in. The one with
+// a handshake comes first: every server knows it, while older ones may leave a
+// greeting that they do not know without an answer.
+var greetings = []string{"2025-11-25", "2026-07-28"}
+
+func (s *server) begin(ctx context.Context) (err error) {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
+	for _, version := range greetings {
+		err = s.greet(ctx, version)
+		if _, refused := errors.AsType[*jsonrpc.Error](err); !refused {
+			break
+		}
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (s *server) greet(ctx context.Context, version string) error {
 	transport, end, err := s.transport()
 	if err != nil {
 		return err
 	}
 	client := mcp.NewClient(&mcp.Implementation{Name: "clawmatrix", Version: "1"}, nil)
-	session, err := client.Connect(ctx, transport, nil)
+	session, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		end()
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
 		return err
 	}
 	ended := make(chan struct{})
