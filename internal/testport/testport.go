@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	first  = 15000
-	size   = 200 // of a block
-	blocks = 85  // up to 32000; Linux gives from 32768 on by itself, others from 49152
+	first  = 20000 // above the ports of our programs
+	size   = 200   // of a block
+	blocks = 60    // up to 32000; Linux gives from 32768 on by itself, others from 49152
 )
 
 var (
