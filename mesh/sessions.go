@@ -15,6 +15,8 @@ const (
 	idleTime = 90 * time.Second // a session without a request is closed after it
 	pingTime = 15 * time.Second // a session that is silent is asked whether it lives
 	dialTime = 20 * time.Second // for circuit and handshake of a session
+
+	frameBytes = 32 << 10 // of HTTP/2: what others wait for in a session, and what bulk pays for each
 )
 
 // sessions keeps HTTP/2 sessions with other nodes. All requests to a node share
@@ -46,7 +48,7 @@ func newSessions(n *Node) *sessions {
 		},
 		ForceAttemptHTTP2:  true,
 		DisableCompression: true, // bytes pass through unchanged
-		HTTP2:              &http.HTTP2Config{SendPingTimeout: pingTime, PingTimeout: pingTime},
+		HTTP2:              &http.HTTP2Config{MaxReadFrameSize: frameBytes, SendPingTimeout: pingTime, PingTimeout: pingTime},
 	}}
 }
 

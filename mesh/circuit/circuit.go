@@ -32,7 +32,6 @@ const (
 	MaxRelayed     = 1024
 	candidates     = 3 // next hops that are tried
 	openTime       = 10 * time.Second
-	bufferBytes    = 16 << 10
 )
 
 // Routes finds the way. Hops gives the neighbours to try for a destination, best
@@ -216,10 +215,9 @@ func (s *Switch) Relayed() int {
 	return s.relayed
 }
 
-var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
-
 // splice copies both ways until one side ends, and closes both. The ends speak
-// TLS, which says goodbye by itself, so half-open circuits need not be kept.
+// TLS, which says goodbye by itself, so half-open circuits need not be kept. Streams
+// of links pass on to each other what comes, without a hand in between.
 func splice(ctx context.Context, a, b net.Conn) {
 	closeBoth := sync.OnceFunc(func() {
 		a.Close()
@@ -234,15 +232,8 @@ func splice(ctx context.Context, a, b net.Conn) {
 	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
 		copying.Go(func() {
 			defer closeBoth()
-			pass(way[0], way[1])
+			io.Copy(way[0], way[1]) // how a circuit ends is its ends' affair
 		})
 	}
 	copying.Wait()
-}
-
-func pass(to, from net.Conn) {
-	buf := buffers.Get().(*[bufferBytes]byte)
-	defer buffers.Put(buf)
-	// Only Write and Read: the buffer's size is what lets circuits take turns.
-	io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buf[:]) // how a circuit ends is its ends' affair
 }

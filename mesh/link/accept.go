@@ -82,7 +82,7 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 		return nil // the response says why
 	}
 	// The link ends by its Run, which says goodbye; the handshake by its context.
-	s := newSocket(context.WithoutCancel(a.Context), ws, up.wire, address(from.String()))
+	s := newSocket(context.WithoutCancel(a.Context), ws, up.wire, false, address(from.String()))
 	ctx, cancel := context.WithTimeout(a.Context, handshakeTime)
 	defer cancel()
 	e, err := a.Identity().acceptHandshake(ctx, s, a.Admit, a.protocols()...)
@@ -104,12 +104,7 @@ func (a *Acceptor) prove(w http.ResponseWriter, r *http.Request, from netip.Addr
 		s.Close()
 		return nil
 	}
-	l, err := newLink(e, s, false, orHeartbeat(a.Heartbeat))
-	if err != nil {
-		a.Log.Error("begin a link", "err", err)
-		return nil
-	}
-	return l
+	return newLink(e, s, false, orHeartbeat(a.Heartbeat))
 }
 
 func orHeartbeat(d time.Duration) time.Duration {

@@ -89,7 +89,7 @@ func (d *Dialer) Visit(ctx context.Context, address string, pin key.ID) (*Link, 
 		s.Close()
 		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), err)
 	}
-	return newLink(established{conn: conn, peer: pin, guest: true}, s, true, orHeartbeat(d.Heartbeat))
+	return newLink(established{conn: conn, peer: pin, guest: true}, s, true, orHeartbeat(d.Heartbeat)), nil
 }
 
 // socket opens the WebSocket, and tells whether the outer certificate is valid.
@@ -98,13 +98,13 @@ func (d *Dialer) socket(ctx, timed context.Context, u *url.URL) (*socket, *outer
 	outer := &outerCheck{host: u.Hostname(), roots: d.Roots}
 	var below *wire
 	ws, err := d.upgrade(timed, u, outer, func(conn net.Conn) net.Conn {
-		below = &wire{Conn: conn}
+		below = &wire{Conn: conn, bare: u.Scheme == "ws"}
 		return below
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return newSocket(context.WithoutCancel(ctx), ws, below, address(u.Host)), outer, nil
+	return newSocket(context.WithoutCancel(ctx), ws, below, true, address(u.Host)), outer, nil
 }
 
 func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link, error) {
@@ -122,7 +122,7 @@ func (d *Dialer) dial(ctx, timed context.Context, u *url.URL, pin key.ID) (*Link
 		s.Close()
 		return nil, err
 	}
-	return newLink(e, s, true, orHeartbeat(d.Heartbeat))
+	return newLink(e, s, true, orHeartbeat(d.Heartbeat)), nil
 }
 
 func (d *Dialer) upgrade(ctx context.Context, u *url.URL, outer *outerCheck, wrap func(net.Conn) net.Conn) (*websocket.Conn, error) {

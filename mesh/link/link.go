@@ -19,17 +19,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/hashicorp/yamux"
 
 	"lobstah/key"
+	"lobstah/mesh/mux"
 )
 
 // Heartbeat numbers: a ping every 15 s, give or take 10 %; the link ends when a
@@ -42,8 +40,7 @@ const (
 // Bounds of a link.
 const (
 	MaxMessage = 64 << 10
-	MaxStreams = 256 // that one side opened and that are still open
-	sendQueue  = 64  // messages
+	sendQueue  = 64 // messages
 	closeTime  = time.Second
 )
 
@@ -108,50 +105,31 @@ type Link struct {
 	Remote    string // address, for people
 
 	socket  *socket
-	writer  *coalescer
-	session *yamux.Session
-	wrote   sync.WaitGroup // the coalescer's goroutine
-	every   time.Duration  // heartbeat
-	below   *frames
+	session *mux.Session
+	every   time.Duration // heartbeat
+	below   *inner
 	control net.Conn      // made by Run
 	ready   chan struct{} // closed when control is
 	out     chan []byte   // messages
 	beats   chan []byte   // pings and pongs to send
 	pongs   chan uint64   // that came in
 	rtt     atomic.Int64
-	streams chan struct{} // one token for each accepted stream
 
 	ending sync.Once
 	reason error         // set before ended is closed
 	ended  chan struct{} // closed when the link is to end
 }
 
-func newLink(e established, s *socket, dialled bool, heartbeat time.Duration) (*Link, error) {
+func newLink(e established, s *socket, dialled bool, heartbeat time.Duration) *Link {
 	s.prove()
 	l := &Link{
 		Peer: e.peer, PeerEpoch: e.epoch, Dialled: dialled, Guest: e.guest, Remote: s.remote.String(), socket: s,
-		every: heartbeat, out: make(chan []byte, sendQueue), beats: make(chan []byte, 4), pongs: make(chan uint64, 1), streams: make(chan struct{}, MaxStreams),
+		every: heartbeat, out: make(chan []byte, sendQueue), beats: make(chan []byte, 4), pongs: make(chan uint64, 1),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
-	l.writer = newCoalescer(e.conn, s)
-	config := yamux.DefaultConfig()
-	config.EnableKeepAlive = false // the heartbeat is our own
-	config.MaxStreamWindowSize = streamWindow
-	config.ConnectionWriteTimeout = (MissedPings + 2) * heartbeat
-	config.StreamCloseTimeout = heartbeat
-	config.LogOutput, config.Logger = nil, log.New(io.Discard, "", 0) // its errors come back by Run
-	l.below = &frames{ReadWriteCloser: l.writer}
-	var err error
-	if dialled {
-		l.session, err = yamux.Client(l.below, config)
-	} else {
-		l.session, err = yamux.Server(l.below, config)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("multiplex the link: %w", err), s.Close())
-	}
-	l.wrote.Go(l.writer.run)
-	return l, nil
+	l.below = &inner{Conn: e.conn, below: s}
+	l.session = mux.New(l.below, dialled, heartbeat)
+	return l
 }
 
 // RTT is the smoothed round-trip time, zero until the first ping was answered.
@@ -182,15 +160,15 @@ func (l *Link) Open(ctx context.Context) (net.Conn, error) {
 	case <-l.ended:
 		return nil, l.reason
 	}
-	s, err := l.session.OpenStream()
+	s, err := l.session.Open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open a stream to %s: %w", l.Peer.Short(), err)
 	}
-	return stream{s, pieceBytes}, nil
+	return s, nil
 }
 
-// Accept waits for a stream that the other node opens. When it has MaxStreams of
-// them open, further ones wait. It works only while Run does.
+// Accept waits for a stream that the other node opens. While [mux.MaxStreams]
+// of them are open, further ones wait. It works only while Run does.
 func (l *Link) Accept(ctx context.Context) (net.Conn, error) {
 	select {
 	case <-l.ready:
@@ -199,31 +177,11 @@ func (l *Link) Accept(ctx context.Context) (net.Conn, error) {
 	case <-l.ended:
 		return nil, l.reason
 	}
-	select {
-	case l.streams <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-l.ended:
-		return nil, l.reason
-	}
-	s, err := l.session.AcceptStreamWithContext(ctx)
+	s, err := l.session.Accept(ctx)
 	if err != nil {
-		<-l.streams
 		return nil, fmt.Errorf("accept a stream of %s: %w", l.Peer.Short(), err)
 	}
-	return &accepted{stream: stream{s, pieceBytes}, release: func() { <-l.streams }}, nil
-}
-
-// accepted gives its place back when it is closed.
-type accepted struct {
-	stream
-	once    sync.Once
-	release func()
-}
-
-func (a *accepted) Close() error {
-	a.once.Do(a.release)
-	return a.stream.Close()
+	return s, nil
 }
 
 // Send queues a short message of at most MaxMessage bytes. When the queue is full
@@ -251,7 +209,12 @@ func (l *Link) Run(ctx context.Context, receive func([]byte) error) error {
 	defer running.Wait()
 	// hangUp comes first of the deferred, and ends what the others wait for.
 	defer l.hangUp()
-	running.Go(l.watchSession)
+	carried := make(chan struct{})
+	running.Go(func() {
+		defer close(carried)
+		l.session.Run()
+	})
+	running.Go(func() { l.watchSession(carried) })
 	if err := l.openControl(ctx); err != nil {
 		l.end(l.lost(err))
 		return l.reason
@@ -269,22 +232,30 @@ func (l *Link) Run(ctx context.Context, receive func([]byte) error) error {
 func (l *Link) openControl(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
-	var control *yamux.Stream
+	var control *mux.Stream
 	if l.Dialled {
-		control, err = l.session.OpenStream()
+		control, err = l.session.Open(ctx)
 	} else {
-		control, err = l.session.AcceptStreamWithContext(ctx)
+		control, err = l.session.Accept(ctx)
 	}
-	l.control = stream{control, noteBytes}
+	l.control = control
 	return err
 }
 
-func (l *Link) watchSession() {
+// watchSession ends the link with its session. If that could not write any more,
+// the other side may have said why: it is heard out first.
+func (l *Link) watchSession(carried <-chan struct{}) {
 	select {
-	case <-l.session.CloseChan():
-		l.end(l.lost(yamux.ErrSessionShutdown))
+	case <-l.session.Done():
 	case <-l.ended:
+		return
 	}
+	select {
+	case <-carried:
+	case <-l.ended:
+	case <-time.After(closeTime):
+	}
+	l.end(l.lost(l.session.Err()))
 }
 
 // lost finds the reason behind an error of a stream or of the session, which know
@@ -296,7 +267,7 @@ func (l *Link) lost(err error) error {
 	if closed, ok := errors.AsType[websocket.CloseError](err); ok {
 		return &ClosedError{Code(closed.Code), true, nil}
 	}
-	if broken, ok := errors.AsType[*frameError](err); ok {
+	if broken, ok := errors.AsType[*mux.ProtocolError](err); ok {
 		return &ClosedError{Code: CodeProtocol, Err: broken}
 	}
 	return fmt.Errorf("link lost: %w", err)
@@ -305,12 +276,11 @@ func (l *Link) lost(err error) error {
 // hangUp tells the other side the code, if it still listens, and frees everything.
 func (l *Link) hangUp() {
 	if closed, ok := errors.AsType[*ClosedError](l.reason); ok && !closed.Remote {
+		l.socket.closing.Store(true)
 		timer := time.AfterFunc(closeTime, func() { l.socket.Close() })
 		l.socket.ws.Close(websocket.StatusCode(closed.Code), closed.Code.String()) // best effort: the link may be dead
 		timer.Stop()
 	}
-	l.socket.Close()
 	l.session.Close()
-	l.writer.fail(net.ErrClosed)
-	l.wrote.Wait()
+	l.socket.Close()
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/coder/websocket"
 
 	"lobstah/key"
+	"lobstah/mesh/mux"
 )
 
 const strongText = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
@@ -477,7 +478,7 @@ func TestSlowStreamHoldsUpNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	var writing sync.WaitGroup
-	writing.Go(func() { stuck.Write(make([]byte, 4*streamWindow)) }) // ends when the stream is closed
+	writing.Go(func() { stuck.Write(make([]byte, 4*mux.Window)) }) // ends when the stream is closed
 	unread, err := far.Accept(t.Context())
 	if err != nil {
 		t.Fatal(err)

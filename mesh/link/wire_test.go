@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"testing/iotest"
 )
@@ -106,4 +107,92 @@ func TestWireHoldsBack(t *testing.T) {
 	if err := w.release(); !errors.Is(err, conn.err) {
 		t.Errorf("a failed write gave %v", err)
 	}
+}
+
+// Writing to a connection that takes nothing does not wait; what is kept goes out
+// in its order when the connection takes it, and is bounded.
+func TestWireNeverWaits(t *testing.T) {
+	t.Parallel()
+	near, far := connected(t)
+	told := 0
+	w := &wire{Conn: near}
+	w.prompt(func() { told++ })
+	part := bytes.Repeat([]byte("0123456789abcdef"), 1<<12)
+	var sent []byte
+	for told < 3 { // the system takes no more
+		if n, err := w.Write(part); n != len(part) || err != nil {
+			t.Fatalf("wrote %d bytes, %v", n, err)
+		}
+		sent = append(sent, part...)
+	}
+	var draining sync.WaitGroup
+	draining.Go(func() {
+		if err := w.drain(); err != nil {
+			t.Error(err)
+		}
+	})
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(far, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("what arrived differs (%v)", err)
+	}
+	draining.Wait()
+	var err error
+	for n := 0; err == nil; n += len(part) {
+		if n > 1<<30 {
+			t.Fatal("a gigabyte was kept for a connection that takes nothing")
+		}
+		_, err = w.Write(part)
+	}
+	if w.mu.Lock(); len(*w.out) > keptBytes+len(part) {
+		t.Errorf("%d bytes are kept, want about %d at most", len(*w.out), keptBytes)
+	}
+	w.mu.Unlock()
+	if again := w.drain(); !errors.Is(again, err) {
+		t.Errorf("drain gave %v, want %v", again, err)
+	}
+}
+
+// Where writing cannot be tried, everything is kept and drained.
+func TestWireKeepsWhatItCannotTry(t *testing.T) {
+	t.Parallel()
+	conn := &fakeConn{}
+	told := 0
+	w := &wire{Conn: conn}
+	w.prompt(func() { told++ })
+	w.Write([]byte("a"))
+	w.hold()
+	w.Write([]byte("b"))
+	w.Write([]byte("c"))
+	if err := errors.Join(w.release(), w.drain()); err != nil {
+		t.Error(err)
+	}
+	if got := string(bytes.Join(conn.writes, []byte("|"))); got != "abc" || told != 2 {
+		t.Errorf("wrote %s and told of it %d times, want abc at once, and 2", got, told)
+	}
+	conn.err = errors.New("broken")
+	w.Write([]byte("d"))
+	if err := w.drain(); !errors.Is(err, conn.err) {
+		t.Errorf("a failed write gave %v", err)
+	}
+	if _, err := w.Write([]byte("e")); !errors.Is(err, conn.err) {
+		t.Errorf("a write after it gave %v", err)
+	}
+}
+
+// connected gives the two ends of a TCP connection.
+func connected(t *testing.T) (near, far net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if near, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
 }
