@@ -50,7 +50,7 @@ var (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	role := flag.String("role", "", "run as upstream, worker, floor, router, receipts, paced, batches, https, meshserver, meshrelay, caller, together or links (bench itself uses it)")
+	role := flag.String("role", "", "run as upstream, worker, floor, router, receipts, paced, batches, https, copier, meshserver, meshrelay, caller, together or links (bench itself uses it)")
 	upstream := flag.String("upstream", "", "host:port of the upstream, for the roles")
 	quick := flag.Bool("quick", false, "a tenth of the work")
 	only := flag.String("only", "", "measure one part alone: router, ledger, batch, mesh, start or lobster")

@@ -2,14 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -82,67 +78,4 @@ func sendFrames(w http.ResponseWriter, r *http.Request, n int, every time.Durati
 			return
 		}
 	}
-}
-
-func (m *measuring) small(ctx context.Context, n int, out *measured) error {
-	times := make([]time.Duration, 0, n)
-	for range n {
-		begin := time.Now()
-		if err := m.drain(ctx, "/small", 1, 2); err != nil {
-			return err
-		}
-		times = append(times, time.Since(begin))
-	}
-	out.Median = median(times)
-	return nil
-}
-
-func (m *measuring) busy(ctx context.Context, n int, _ *measured) error {
-	return m.drain(ctx, "/busy", n, int64(n)*frameBytes)
-}
-
-func (m *measuring) sparse(ctx context.Context, n int, _ *measured) error {
-	errs := make(chan error, sparseStreams)
-	for range sparseStreams {
-		go func() { errs <- m.drain(ctx, "/sparse", n/sparseStreams, int64(n/sparseStreams)*frameBytes) }()
-	}
-	var first error
-	for range sparseStreams {
-		if err := <-errs; first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
-func (m *measuring) bulk(ctx context.Context, n int, _ *measured) error {
-	return m.drain(ctx, "/bulk", n, int64(n)<<20)
-}
-
-// beside reads n tokens while a transfer over the same links goes on.
-func (m *measuring) beside(ctx context.Context, n int, out *measured) error {
-	bulk, err := m.open(ctx, "/bulk", 1<<20)
-	if err != nil {
-		return err
-	}
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	defer bulk.Close()
-	reading.Go(func() { io.Copy(io.Discard, bulk) })
-	tokens, err := m.open(ctx, "/beside", n)
-	if err != nil {
-		return err
-	}
-	defer tokens.Close()
-	late := make([]time.Duration, 0, n)
-	frame := make([]byte, frameBytes)
-	for range n {
-		if _, err := io.ReadFull(tokens, frame); err != nil {
-			return fmt.Errorf("read a token beside bulk: %w", err)
-		}
-		late = append(late, time.Duration(time.Now().UnixNano()-int64(binary.BigEndian.Uint64(frame))))
-	}
-	slices.Sort(late)
-	out.Beside = besideBulk{late[len(late)/2], late[len(late)*95/100]}
-	return nil
 }

@@ -41,6 +41,8 @@ func serve(ctx context.Context, role, upstream string) error {
 	fmt.Println(ln.Addr())
 	var handler http.Handler
 	switch role {
+	case "copier":
+		return copyBytes(ctx, ln, upstream)
 	case "upstream":
 		handler = fakeWorker{}
 	case "worker":
