@@ -129,8 +129,8 @@ describe("OpenClaw with our plugins", () => {
     const asked = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: run } }, { say: "asked: {{last}}" }));
     assert.match(asked, /needs_approval/);
     assert.match(asked, /Release this\?/);
-    const prompts = engines.flatMap((engine) => engine.asked.map(({ messages }) => JSON.stringify(messages[0])));
-    assert.ok(prompts.at(-1)?.includes("Run multi-step work as one deterministic workflow"), "the plugin's skill tells the agent when to use the tool");
+    const prompts = engines.flatMap((engine) => engine.asked.map(({ messages }) => JSON.stringify(messages)));
+    assert.ok(prompts.some((prompt) => prompt.includes("Run multi-step work as one deterministic workflow")), "the plugin's skill tells the agent when to use the tool");
     assert.equal(fs.existsSync(path.join(claw.workspace, "released")), false, "it went on without approval");
     const resume = { action: "resume", token: "{{token}}", approve: true };
     const done = await claw.turn("work", say({ tool: "tool_call", args: { id: "lobster", args: resume } }, { say: "done: {{last}}" }));

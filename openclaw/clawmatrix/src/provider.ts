@@ -3,7 +3,7 @@
  * does, whose list of models is read the same way.
  */
 import type { OpenClawConfig, ProviderCatalogContext, ProviderCatalogResult, ProviderPlugin, ProviderPrepareDynamicModelContext, ProviderRuntimeModel } from "openclaw/plugin-sdk/plugin-entry";
-import { createReader, describe, describeForTurn, thinkingParams, usable, type Reader } from "../../lobstah/src/models.ts";
+import { createReader, describe, describeForTurn, thinkingParams, usable, usualApi, type Reader } from "../../lobstah/src/models.ts";
 import { defaultProxyPort } from "./config.ts";
 import type { Node } from "./node.ts";
 
@@ -44,7 +44,7 @@ async function discover(node: Node, read: Reader, ctx: Pick<ProviderCatalogConte
   const base = await baseUrl(node, ctx.config);
   const models = await read(base, anyKey, ctx.signal);
   if (models === undefined) return null;
-  return { provider: { ...configured, baseUrl: base, apiKey: configured?.apiKey ?? anyKey, api: "openai-completions", models: usable(models).map(describe) } };
+  return { provider: { ...configured, baseUrl: base, apiKey: configured?.apiKey ?? anyKey, api: configured?.api ?? usualApi, models: usable(models).map(describe) } };
 }
 
 /** Finds a model that is in no list yet: nodes come while the gateway runs. `MODEL@NODE` is that of one node. */
@@ -52,5 +52,5 @@ async function lookUp(node: Node, read: Reader, { config = {}, modelId }: Pick<P
   const base = await baseUrl(node, config);
   const models = (await read(base, anyKey)) ?? [];
   const found = models.find(({ id }) => id === modelId) ?? models.find(({ id }) => id === modelId.replace(/@[^@]*$/, ""));
-  return found && describeForTurn(found, { id: modelId, provider: providerId, baseUrl: base });
+  return found && describeForTurn(found, { id: modelId, provider: providerId, baseUrl: base, api: config.models?.providers?.[providerId]?.api ?? usualApi });
 }

@@ -19,6 +19,9 @@ export type RouterModel = {
   peers?: string[];
 };
 
+/** Which every engine has; an owner whose peers have others may name one. */
+export const usualApi = "openai-completions";
+
 const maxBytes = 4 << 20;
 const patience = 5_000;
 
@@ -134,8 +137,8 @@ export function describe(model: RouterModel): Model {
 }
 
 /** How a provider's hook describes a model for one turn. */
-export function describeForTurn(model: RouterModel, as: { id: string; provider: string; baseUrl: string }): ProviderRuntimeModel {
-  return { ...describe(model), ...as, api: "openai-completions" } as ProviderRuntimeModel;
+export function describeForTurn(model: RouterModel, as: { id: string; provider: string; baseUrl: string; api: string }): ProviderRuntimeModel {
+  return { ...describe(model), ...as } as ProviderRuntimeModel;
 }
 
 /** How engines are told not to think: Ollama and others by the first word, llama.cpp and vLLM by the second; none minds the other's. */

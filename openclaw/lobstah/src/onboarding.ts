@@ -4,7 +4,7 @@
  */
 import type { OpenClawConfig, ProviderAuthContext, ProviderAuthMethod, ProviderAuthMethodNonInteractiveContext, ProviderAuthResult } from "openclaw/plugin-sdk/plugin-entry";
 import type { LobstahConfig } from "./control.ts";
-import { best, describe, fetchModels, KeyRefused, reason, usable, type ProviderConfig, type RouterModel } from "./models.ts";
+import { best, describe, fetchModels, KeyRefused, reason, usable, usualApi, type ProviderConfig, type RouterModel } from "./models.ts";
 import { healthUrl, howToInstall, isHealthy, isLocal, NotInstalled, Program, RouterChild } from "./program.ts";
 
 export const providerId = "lobstah";
@@ -151,7 +151,7 @@ function setup(answers: Answers, found: Found, config: OpenClawConfig): Setup {
   const provider: ProviderConfig = {
     baseUrl: answers.baseUrl,
     apiKey: answers.apiKey,
-    api: "openai-completions",
+    api: configured(config)?.api ?? usualApi,
     models: found.models.map(describe),
     ...(found.program ? { localService: onDemand(found.program, answers) } : {}),
   };

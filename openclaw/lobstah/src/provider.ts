@@ -1,6 +1,6 @@
 /** The provider `lobstah`: which models it has is what the router says now. */
 import type { ProviderCatalogContext, ProviderCatalogResult, ProviderPlugin, ProviderPrepareDynamicModelContext, ProviderRuntimeModel } from "openclaw/plugin-sdk/plugin-entry";
-import { createReader, describe, describeForTurn, thinkingParams, usable, type Reader } from "./models.ts";
+import { createReader, describe, describeForTurn, thinkingParams, usable, usualApi, type Reader } from "./models.ts";
 import { anyKey, authMethod, defaultBaseUrl, providerId } from "./onboarding.ts";
 
 /** Makes the provider; what the owner should know about the router goes to warn. */
@@ -28,13 +28,13 @@ async function discover(read: Reader, ctx: Pick<ProviderCatalogContext, "config"
   const key = discoveryApiKey ?? apiKey ?? written ?? anyKey;
   const models = await read(baseUrl, key, ctx.signal);
   if (models === undefined) return null;
-  return { provider: { ...configured, baseUrl, apiKey: configured?.apiKey ?? key, api: "openai-completions", models: usable(models).map(describe) } };
+  return { provider: { ...configured, baseUrl, apiKey: configured?.apiKey ?? key, api: configured?.api ?? usualApi, models: usable(models).map(describe) } };
 }
 
 /** Finds a model that is in no catalogue yet, since its machine joined a moment ago. */
 async function lookUp(read: Reader, { config = {}, modelId }: Pick<ProviderPrepareDynamicModelContext, "config" | "modelId">): Promise<ProviderRuntimeModel | void> {
-  const { baseUrl = defaultBaseUrl, apiKey } = config.models?.providers?.[providerId] ?? {};
+  const { baseUrl = defaultBaseUrl, apiKey, api = usualApi } = config.models?.providers?.[providerId] ?? {};
   const models = await read(baseUrl, typeof apiKey === "string" ? apiKey : (process.env.LOBSTAH_API_KEY ?? anyKey));
   const found = models?.find(({ id }) => id === modelId);
-  return found && describeForTurn(found, { id: modelId, provider: providerId, baseUrl });
+  return found && describeForTurn(found, { id: modelId, provider: providerId, baseUrl, api });
 }

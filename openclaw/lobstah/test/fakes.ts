@@ -41,16 +41,38 @@ export function setting(t: Cleanup, name: string, value: string | undefined) {
   set(value);
 }
 
-/** A port below those that the system gives to anybody, so that it stays free until it is used. */
+/** Ports of this process's block that are left; guards hold the blocks until it ends. */
+let [next, end] = [0, 0];
+const guards: net.Server[] = [];
+
+/** A port that nobody listens on, below those that systems give by themselves; none is given twice. */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const server = net.createServer();
-    const free = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
-    if (!free) continue;
+    if (next === end) await claim();
+    const port = next++;
+    const server = await listen(port);
+    if (server === undefined) continue;
     await new Promise((resolve) => server.close(resolve));
     return port;
   }
+}
+
+/** Takes a block that no other process of tests has, those in Go included (internal/testport), by listening on its first port. */
+async function claim() {
+  for (let tries = 0; tries < 1_000; tries++) {
+    const begin = 20_000 + 200 * Math.floor(Math.random() * 60);
+    const guard = await listen(begin);
+    if (guard === undefined) continue;
+    guards.push(guard.unref());
+    [next, end] = [begin + 1, begin + 200];
+    return;
+  }
+  throw new Error("all ports for tests are taken");
+}
+
+async function listen(port: number): Promise<net.Server | undefined> {
+  const server = net.createServer();
+  return await new Promise((resolve) => server.once("error", () => resolve(undefined)).listen(port, "127.0.0.1", () => resolve(server)));
 }
 
 let built: string | undefined;

@@ -104,6 +104,14 @@ describe("the provider", () => {
     assert.deepEqual(r.asked.map((a) => a.key), ["Bearer mine"]);
   });
 
+  it("keeps the API that the owner wrote", async (t) => {
+    const r = await router(t, [qwen]);
+    const { lobstah } = at(r.baseUrl, "mine").models.providers;
+    const { discover, lookUp } = hooks({ models: { providers: { lobstah: { ...lobstah, api: "openai-responses" } } } });
+    const found = await discover();
+    assert.deepEqual([found && "provider" in found && found.provider.api, (await lookUp("qwen3:4b"))?.api], ["openai-responses", "openai-responses"]);
+  });
+
   it("looks again when a turn names a model that is in no catalogue yet", async (t) => {
     const r = await router(t, [qwen]);
     const { lookUp, said } = hooks(at(r.baseUrl, "mine"));
