@@ -4,8 +4,6 @@ package interop
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"lobstah/internal/enginetest"
+	"lobstah/internal/testport"
 	"lobstah/internal/tinygguf"
 )
 
@@ -53,8 +52,8 @@ func start(t *testing.T) string {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/lobstah").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	port := freePort(t)
-	args := []string{"up", "--port", port, "--worker-port", freePort(t)}
+	port := testport.Free()
+	args := []string{"up", "--port", port, "--worker-port", testport.Free()}
 	for _, o := range []enginetest.Options{
 		{Alias: "words", Model: tinygguf.Words()},
 		{Alias: "tool", Model: tinygguf.Tool()},
@@ -96,16 +95,6 @@ func start(t *testing.T) string {
 		t.Fatalf("lobstah does not answer on %s: %v", url, ended)
 	}
 	return url
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }
 
 // waitFor polls until url answers 200; it gives up when exited closes.

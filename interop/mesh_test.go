@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lobstah/internal/testport"
 )
 
 // TestMeshClients runs the official clients of MCP and A2A against two nodes of
@@ -24,10 +26,10 @@ func TestMeshClients(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	office, home := t.TempDir(), t.TempDir()
-	port, api, mcp := freePort(t), freePort(t), freePort(t)
+	port, api, mcp := testport.Free(), testport.Free(), testport.Free()
 	const secret = "secret: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
-	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\napiPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", freePort(t), api, port))
-	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, freePort(t))+`agents:
+	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\napiPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", testport.Free(), api, port))
+	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, testport.Free())+`agents:
   - {id: shouter, tags: [loud], command: [tr, a-z, A-Z]}
   - {id: broken, command: [sh, -c, "exit 4"]}
 toolProxy: {enabled: true, allow: [exec, read]}
@@ -71,14 +73,14 @@ func TestA2AServer(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/clawmatrix").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	agents, port := freePort(t), freePort(t)
+	agents, port := testport.Free(), testport.Free()
 	t.Setenv("PORT", agents)
 	said := background(t, "node", "js/a2a-agent.mjs")
 	await(t, "the agents", func() bool { return strings.Contains(said(), "ready") })
 	office, home := t.TempDir(), t.TempDir()
 	const secret = "secret: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
-	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", freePort(t), port))
-	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, freePort(t))+fmt.Sprintf(`agents:
+	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", testport.Free(), port))
+	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, testport.Free())+fmt.Sprintf(`agents:
   - {id: streams, a2a: "http://127.0.0.1:%s/streams"}
   - {id: whole, a2a: "http://127.0.0.1:%[1]s/whole/.well-known/agent-card.json"}
 `, agents))

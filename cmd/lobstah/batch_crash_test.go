@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"lobstah/grid/batch"
+	"lobstah/internal/testport"
 	"lobstah/receipt"
 )
 
@@ -82,17 +82,6 @@ func (m *machine) exported() map[string]*receipt.Signed {
 	return all
 }
 
-// portFor takes a port that a restarted process can have again.
-func portFor(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
 const (
 	crashLines = 300
 	crashSlots = 2 // of each worker
@@ -103,13 +92,13 @@ const (
 // answered is asked again, and what was paid stands once in both ledgers.
 func TestBatchSurvivesKills(t *testing.T) {
 	t.Parallel()
-	router := newMachine(t, "router", "start", "--port", portFor(t))
+	router := newMachine(t, "router", "start", "--port", testport.Free())
 	id := router.command("id")
 	var engines []*pacedEngine
 	var workers []*machine
 	for _, each := range []time.Duration{15 * time.Millisecond, 30 * time.Millisecond, 60 * time.Millisecond} {
 		e := newPacedEngine(t, each)
-		w := newMachine(t, "worker", "start", "--engine", e.URL, "--port", portFor(t), "--concurrency", strconv.Itoa(crashSlots))
+		w := newMachine(t, "worker", "start", "--engine", e.URL, "--port", testport.Free(), "--concurrency", strconv.Itoa(crashSlots))
 		key := w.command("id")
 		w.command("allow", id, "router")
 		w.start()

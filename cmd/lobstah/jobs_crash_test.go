@@ -8,14 +8,12 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +21,7 @@ import (
 
 	"lobstah/grid"
 	"lobstah/internal/home"
+	"lobstah/internal/testport"
 	"lobstah/ledger"
 	"lobstah/ledger/sqlite"
 )
@@ -251,12 +250,7 @@ func (g *gate) calls() (begun, left int) {
 // A pair of machines: one lends its engine to the other, which asks.
 func newPair(t *testing.T, engine ...string) (worker, router *machine) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
+	port := testport.Free() // which a worker that is started again can have again
 	worker = newMachine(t, append([]string{"worker", "start", "--port", port}, engine...)...)
 	router = newMachine(t, "router", "start", "--port", "0")
 	router.command("peers", "add", worker.command("id"), "127.0.0.1:"+port, "lender")

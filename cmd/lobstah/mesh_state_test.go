@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"lobstah/internal/testport"
 	"lobstah/key"
 	"lobstah/mesh"
 	"lobstah/mesh/link"
@@ -62,9 +63,9 @@ func TestTheGridFollowsANewSecret(t *testing.T) {
 	t.Cleanup(server.Close)
 	relay := "ws" + strings.TrimPrefix(server.URL, "http")
 	configs := []string{meshConfig(t, "laptop", relay, "secret"), meshConfig(t, "one", relay, "secret")}
-	router := newMachine(t, "router", "start", "--port", portFor(t), "--mesh", "--mesh-config", configs[0])
+	router := newMachine(t, "router", "start", "--port", testport.Free(), "--mesh", "--mesh-config", configs[0])
 	engine := newPacedEngine(t, time.Millisecond)
-	worker := newMachine(t, "worker", "start", "--engine", engine.URL, "--port", portFor(t), "--mesh", "--mesh-config", configs[1])
+	worker := newMachine(t, "worker", "start", "--engine", engine.URL, "--port", testport.Free(), "--mesh", "--mesh-config", configs[1])
 	worker.command("allow", router.command("id"), "router")
 	worker.start()
 	router.start()

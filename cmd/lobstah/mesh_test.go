@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lobstah/grid"
+	"lobstah/internal/testport"
 	"lobstah/key"
 	"lobstah/mesh"
 	"lobstah/mesh/link"
@@ -65,7 +66,7 @@ func meshConfig(t *testing.T, name, relay, trust string) string {
 func meshWorker(t *testing.T, relay, name, router string) (m *machine, id string) {
 	t.Helper()
 	engine := newPacedEngine(t, time.Millisecond)
-	m = newMachine(t, "worker", "start", "--engine", engine.URL, "--port", portFor(t), "--mesh", "--mesh-config", meshConfig(t, name, relay, "secret"))
+	m = newMachine(t, "worker", "start", "--engine", engine.URL, "--port", testport.Free(), "--mesh", "--mesh-config", meshConfig(t, name, relay, "secret"))
 	id = m.command("id")
 	m.command("allow", router, "router")
 	m.start()
@@ -80,7 +81,7 @@ const meshAsk = `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
 func TestTheGridOverTheMesh(t *testing.T) {
 	t.Parallel()
 	relay := startRelay(t)
-	router := newMachine(t, "router", "start", "--port", portFor(t), "--mesh", "--mesh-config", meshConfig(t, "laptop", relay, "verified"))
+	router := newMachine(t, "router", "start", "--port", testport.Free(), "--mesh", "--mesh-config", meshConfig(t, "laptop", relay, "verified"))
 	asks := router.command("id")
 	first, a := meshWorker(t, relay, "one", asks)
 	second, b := meshWorker(t, relay, "two", asks)
@@ -117,7 +118,7 @@ func TestTheGridOverTheMesh(t *testing.T) {
 func TestWorkersOfTheMeshAreFound(t *testing.T) {
 	t.Parallel()
 	relay := startRelay(t)
-	router := newMachine(t, "router", "start", "--port", portFor(t), "--mesh", "--mesh-config", meshConfig(t, "laptop", relay, "secret"))
+	router := newMachine(t, "router", "start", "--port", testport.Free(), "--mesh", "--mesh-config", meshConfig(t, "laptop", relay, "secret"))
 	_, id := meshWorker(t, relay, "one", router.command("id"))
 	router.start()
 	router.await("the worker answers", func() bool { return router.ask(http.MethodPost, "/v1/chat/completions", meshAsk, nil) == http.StatusOK })
@@ -144,8 +145,8 @@ func TestCancellingOverTheMesh(t *testing.T) {
 		close(left)
 	}))
 	t.Cleanup(engine.Close)
-	router := newMachine(t, "router", "start", "--port", portFor(t), "--mesh", "--mesh-config", meshConfig(t, "laptop", relay, "secret"))
-	worker := newMachine(t, "worker", "start", "--engine", engine.URL, "--port", portFor(t), "--mesh", "--mesh-config", meshConfig(t, "one", relay, "secret"))
+	router := newMachine(t, "router", "start", "--port", testport.Free(), "--mesh", "--mesh-config", meshConfig(t, "laptop", relay, "secret"))
+	worker := newMachine(t, "worker", "start", "--engine", engine.URL, "--port", testport.Free(), "--mesh", "--mesh-config", meshConfig(t, "one", relay, "secret"))
 	worker.command("allow", router.command("id"), "router")
 	worker.start()
 	router.start()
