@@ -85,6 +85,17 @@ func newAttempt(x *exchange, c choice) *attempt {
 	return a
 }
 
+// run sends the request and ends the attempt, so that whoever learns how it went
+// and has the peer polled for it finds its receipt expected.
+func (a *attempt) run() outcome {
+	defer a.end()
+	o := a.send()
+	if o.resign { // we signed by another clock than the peer's; now we know it
+		o = a.send()
+	}
+	return o
+}
+
 // end frees what the attempt holds. A receipt that did not come is looked for
 // later.
 func (a *attempt) end() {

@@ -132,11 +132,7 @@ func (x *exchange) run(v *view) {
 // attempt asks one peer. It reports whether the exchange is over.
 func (x *exchange) attempt(c choice) (over bool) {
 	a := newAttempt(x, c)
-	defer a.end()
-	o := a.send()
-	if o.resign { // we signed by another clock than the peer's; now we know it
-		o = a.send()
-	}
+	o := a.run()
 	x.note(a, &o)
 	if o.kind != refused && o.kind != failed {
 		return true

@@ -89,6 +89,7 @@ func (rt *Router) expectLater(p *peer, x expected) {
 
 // lookBehind sets the cursor of receipts back.
 func (p *peer) lookBehind(behind int64) {
+	p.setBack.Add(1)
 	for {
 		now := p.receiptsSince.Load()
 		if now <= behind || p.receiptsSince.CompareAndSwap(now, behind) {
@@ -257,7 +258,7 @@ func (rt *Router) receiptPage(ctx context.Context, p *peer, since int64) (page r
 }
 
 func (rt *Router) pullPage(ctx context.Context, p *peer) (more bool, err error) {
-	since := p.receiptsSince.Load()
+	setBack, since := p.setBack.Load(), p.receiptsSince.Load()
 	page, err := rt.receiptPage(ctx, p, since)
 	if err != nil {
 		return false, err
@@ -270,8 +271,13 @@ func (rt *Router) pullPage(ctx context.Context, p *peer) (more bool, err error) 
 		return true, nil
 	}
 	more = len(page.Receipts) > 0 && page.Next > since
-	// If it was set back in the meantime, it stays there.
+	// If it was set back in the meantime, it stays there, be it where it was before:
+	// the ledger may have refused a receipt of this very page.
 	p.receiptsSince.CompareAndSwap(since, max(since, page.Next))
+	if p.setBack.Load() != setBack {
+		p.receiptsSince.CompareAndSwap(max(since, page.Next), since)
+		return false, nil // the next poll goes on, since a ledger that refuses would refuse again
+	}
 	return more, nil
 }
 

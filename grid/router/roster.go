@@ -31,6 +31,7 @@ type peer struct {
 	polled  chan struct{} // closed when the first poll ended
 
 	receiptsSince atomic.Int64 // the cursor of GET /receipts; back when an older one is wanted again
+	setBack       atomic.Int64 // how often that cursor was set back
 	moved         atomic.Bool  // it may have made receipts since the cursor was set
 }
 

@@ -371,15 +371,15 @@ func TestReceiptsStillToComeArePulledSoon(t *testing.T) {
 			f := w.workers[0]
 			f.change(func() { f.capacity.Signs = true })
 			w.repoll()
-			var signed *receipt.Signed
+			var signed atomic.Pointer[receipt.Signed]
 			f.change(func() {
 				f.stuck = stops
 				f.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
+					signed.Store(f.receiptFor(r, body, streamHash(chunk1))) // before anybody can pull it
 					stall(data(chunk1))(rw, r, true)
-					signed = f.receiptFor(r, body, streamHash(chunk1))
 				}
 				f.receipts = func(rw http.ResponseWriter, r *http.Request) {
-					fmt.Fprintf(rw, `{"receipts":[%s],"next":1}`, signed.Envelope())
+					fmt.Fprintf(rw, `{"receipts":[%s],"next":1}`, signed.Load().Envelope())
 				}
 			})
 			ctx, cancel := context.WithCancel(t.Context())

@@ -246,11 +246,11 @@ func TestReceiptOfACancelledStreamIsPulledOnce(t *testing.T) {
 				if r.Header.Get(receipt.SignatureHeader) == "" {
 					t.Error("the pull is not signed")
 				}
-				list := ""
-				if ours := signed.Load(); ours != nil && r.URL.Query().Get("since") == "0" {
-					list = string(forged.Load().Envelope()) + "," + string(ours.Envelope()) + "," + string(ours.Envelope())
+				list, next := "", r.URL.Query().Get("since")
+				if ours := signed.Load(); ours != nil && next == "0" {
+					list, next = string(forged.Load().Envelope())+","+string(ours.Envelope())+","+string(ours.Envelope()), "3"
 				}
-				io.WriteString(rw, `{"receipts":[`+list+`],"next":3}`)
+				io.WriteString(rw, `{"receipts":[`+list+`],"next":`+next+`}`)
 			}
 		})
 		ctx, cancel := context.WithCancel(t.Context())
