@@ -52,6 +52,7 @@ type meshCaller struct {
 	small        time.Duration // a request, back to back: the median of a round
 	bulk         float64       // bytes a second
 	bulkCPU      time.Duration // of a MiB
+	bulkApart    float64       // bytes a second while the ends have one processor and the relay another
 	beside       besideBulk
 }
 
@@ -171,6 +172,30 @@ func (c *meshCaller) transfer(ctx context.Context, p plan) error {
 	return err
 }
 
+// transferApart measures bulk as between machines: the ends share a processor,
+// with the relay or without, and the relay has one of its own.
+func (p *meshParts) transferApart(ctx context.Context, plan plan) (err error) {
+	processors, ok := twoProcessors()
+	if !ok {
+		return nil
+	}
+	ends := []*process{p.direct.process, p.relay1.process, p.server}
+	for _, proc := range ends {
+		err = errors.Join(err, proc.pin(processors[0]))
+		defer func() { err = errors.Join(err, proc.pin()) }()
+	}
+	err = errors.Join(err, p.relay.pin(processors[1]))
+	defer func() { err = errors.Join(err, p.relay.pin()) }()
+	for _, c := range []*meshCaller{p.direct, p.relay1} {
+		var took measured
+		if err == nil {
+			_, err = c.do(ctx, "bulk", plan.mebibytes, &took)
+			c.bulkApart = max(c.bulkApart, float64(plan.mebibytes<<20)/took.Took.Seconds())
+		}
+	}
+	return err
+}
+
 // measureMesh measures the ways of the mesh beside plain HTTPS, round after round,
 // each with its target, then many links and the gossip of many nodes.
 func measureMesh(ctx context.Context, p plan) error {
@@ -201,8 +226,12 @@ func measureMesh(ctx context.Context, p plan) error {
 				return err
 			}
 		}
+		if err := parts.transferApart(ctx, p); err != nil {
+			return err
+		}
 	}
 	showWays(parts.plain, parts.direct, parts.relay1)
+	showApart(parts.direct, parts.relay1)
 	showFloor(parts.plain, parts.copied)
 	showInOne(parts.plainInOne, parts.relayInOne)
 	if err := measureLinks(ctx, parts.relay); err != nil {

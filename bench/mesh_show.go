@@ -26,6 +26,17 @@ func showWays(plain, direct, relayed *meshCaller) {
 	fmt.Printf("%-34s %.2f of HTTPS/2, through one relay %.2f\n", "bulk over one link", direct.bulk/plain.bulk, relayed.bulk/plain.bulk)
 }
 
+// showApart tells what a relay leaves of a link's bulk where it is a machine of its
+// own: where all parts share two processors, it takes them from the ends.
+func showApart(direct, relayed *meshCaller) {
+	if direct.bulkApart == 0 {
+		return
+	}
+	share := relayed.bulkApart / direct.bulkApart
+	fmt.Printf("%-34s %12s %12s %12s   %s\n", "the same, a processor for the relay", "", megabytes(direct.bulkApart), megabytes(relayed.bulkApart),
+		verdict(fmt.Sprintf("%.2f of one link, at least 0.7", share), share >= 0.7))
+}
+
 // showFloor tells what any relay costs on this machine, beside which ours is to be
 // judged.
 func showFloor(plain, copied *meshCaller) {
