@@ -205,9 +205,8 @@ func TestGhostIsReplacedAtOnce(t *testing.T) {
 	case <-time.After(patienceInTests):
 		t.Fatal("the ghost goes on")
 	}
-	if !answers(t, hub.home, "office") {
-		t.Error("the ghost took the new process with it")
-	}
+	// Both were new a moment ago and outbid each other, so the hub may have to dial again.
+	eventually(t, "the ghost did not take the new process with it", patienceInTests, func() bool { return answers(t, hub.home, "office") })
 }
 
 // A hub that hangs without closing its connections is noticed by the heartbeat,
