@@ -31,9 +31,11 @@ func (d *Decoder) token() ([]byte, error) {
 	return d.longToken()
 }
 
-// longToken reads a string that has escapes or crosses the end of the buffer.
+// longToken reads a string that has escapes or crosses the end of the buffer. Bytes are mended before the next escape is
+// added to them: only escapes may make lone surrogates.
 func (d *Decoder) longToken() ([]byte, error) {
 	d.scratch = d.scratch[:0]
+	raw := 0 // where the bytes since the last escape begin
 	for {
 		if d.atEnd() {
 			return nil, d.fault("Unterminated string in JSON")
@@ -42,12 +44,15 @@ func (d *Decoder) longToken() ([]byte, error) {
 		switch {
 		case c == '"':
 			d.pos++
-			return d.cleanScratch(), nil
+			d.cleanScratch(raw)
+			return d.scratch, nil
 		case c == '\\':
 			d.pos++
+			d.cleanScratch(raw)
 			if err := d.escape(); err != nil {
 				return nil, err
 			}
+			raw = len(d.scratch)
 		case c < 0x20:
 			return nil, d.fault("Bad control character in string literal in JSON")
 		default:
@@ -57,25 +62,11 @@ func (d *Decoder) longToken() ([]byte, error) {
 	}
 }
 
-// cleanScratch mends ill-formed UTF-8 but keeps the lone surrogates that escapes made.
-func (d *Decoder) cleanScratch() []byte {
-	if utf8.Valid(d.scratch) {
-		return d.scratch
+// cleanScratch mends ill-formed UTF-8 from an offset on.
+func (d *Decoder) cleanScratch(from int) {
+	if b := d.scratch[from:]; !utf8.Valid(b) {
+		d.scratch = append(d.scratch[:from], Clean(string(b))...)
 	}
-	var b strings.Builder
-	s := string(d.scratch)
-	for len(s) > 0 {
-		r, n := decodeRune(s)
-		switch {
-		case r == utf8.RuneError && n == 1:
-			n = illFormed(s)
-			b.WriteRune(r)
-		default:
-			b.WriteString(s[:n])
-		}
-		s = s[n:]
-	}
-	return []byte(b.String())
 }
 
 func (d *Decoder) escape() error {

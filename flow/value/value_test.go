@@ -249,7 +249,7 @@ func TestCanonical(t *testing.T) {
 
 // FuzzJSON holds that what was read and written reads as the same, whole and in pieces.
 func FuzzJSON(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5e-7,"\ud800"],"1":null}`, `[]`, `"\u0000"`, `-0`, `[[{"a":{}}]]`, "\"\xff\""} {
+	for _, s := range []string{`{"a":[1,2.5e-7,"\ud800"],"1":null}`, `[]`, `"\u0000"`, `-0`, `[[{"a":{}}]]`, "\"\xff\"", "\"\xd3\xed\xac\xac\"", "\"\xed\xa0\x80\\udc00\""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
