@@ -3,9 +3,11 @@ package home
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,13 +22,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// hold is the other process: it locks, says so and waits to be killed.
+// hold is the other process: it locks, says so and waits to be killed. It waits in
+// a read, for Go ends a process in which nothing can happen any more, and keeps the
+// lock reachable, for a file that is collected is closed.
 func hold(dir string) {
-	if _, err := (Home{Dir: dir}).Lock(Holder{PID: os.Getpid(), What: "lobstah up", Since: time.Now()}); err != nil {
+	l, err := (Home{Dir: dir}).Lock(Holder{PID: os.Getpid(), What: "lobstah up", Since: time.Now()})
+	if err != nil {
 		panic(err)
 	}
 	os.Stdout.WriteString("locked\n")
-	select {}
+	io.Copy(io.Discard, os.Stdin)
+	runtime.KeepAlive(l)
+	os.Exit(0) // whoever would have killed it is gone
 }
 
 func TestFind(t *testing.T) {
@@ -133,6 +140,9 @@ func TestLockOfDeadProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := other.StdinPipe(); err != nil { // open until it ends
+		t.Fatal(err)
+	}
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +150,7 @@ func TestLockOfDeadProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := h.Lock(Holder{}); err == nil {
-		t.Error("locked what another process holds")
+		t.Fatal("locked what another process holds")
 	}
 	holder, _, err := h.Holder()
 	if err != nil {

@@ -405,7 +405,7 @@ func TestManyAttemptsAreRefusedBeforeTheUpgrade(t *testing.T) {
 	}
 	attempts.Wait()
 	_, err := (&Dialer{Identity: testIdentity(t, 2, strongText)}).Dial(t.Context(), server.url(), key.ID{})
-	if err == nil || !strings.Contains(err.Error(), "429") {
+	if err == nil || !strings.Contains(err.Error(), "answered 429") {
 		t.Errorf("after %d failures an attempt gave %v, want status 429", maxFailures, err)
 	}
 	response, err := http.Get(server.server.URL + Path)
@@ -447,7 +447,7 @@ func TestOnlyGuessesLockOut(t *testing.T) {
 			var attempts sync.WaitGroup
 			for range 2 * maxFailures {
 				attempts.Go(func() {
-					if err := fail(t, server.url()); err == nil || strings.Contains(err.Error(), "429") {
+					if err := fail(t, server.url()); err == nil || strings.Contains(err.Error(), "answered 429") {
 						t.Errorf("an attempt gave %v", err)
 					}
 				})

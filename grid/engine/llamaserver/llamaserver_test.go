@@ -66,7 +66,7 @@ func ask(t *testing.T, e *Engine, model string) (string, error) {
 	t.Helper()
 	answer, err := e.Do(t.Context(), engine.Call{
 		Path: "/v1/chat/completions",
-		Body: []byte(`{"model":"` + model + `","max_tokens":4,"messages":[{"role":"user","content":"Hello grid"}]}`),
+		Body: []byte(`{"model":"` + model + `","max_tokens":4,"ignore_eos":true,"messages":[{"role":"user","content":"Hello grid"}]}`),
 	})
 	if err != nil {
 		return "", err
