@@ -15,18 +15,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"lobstah/grid"
 	"lobstah/grid/channel"
 	"lobstah/internal/dualport"
-	"lobstah/internal/memnet"
 	"lobstah/key"
 )
 
 // serve starts a worker's port on loopback that tells whether TLS was used.
-func serve(t *testing.T, pair key.Pair, options ...dualport.Option) *dualport.Listener {
+func serve(t *testing.T, pair key.Pair) *dualport.Listener {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,7 +33,7 @@ func serve(t *testing.T, pair key.Pair, options ...dualport.Option) *dualport.Li
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := dualport.Listen(inner, config, options...)
+	l := dualport.Listen(inner, config)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "tls=%t %s %s %s", r.TLS != nil, r.Method, r.URL.Path, body)
@@ -287,94 +284,12 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestSlowClientsDoNotDelayOthers(t *testing.T) {
-	t.Parallel()
-	const most = 4
-	pair := key.FromSeed([32]byte{1})
-	l := serve(t, pair, dualport.MaxUnproven(most), dualport.HandshakeTimeout(time.Hour))
-	var slow []net.Conn
-	for i := range 2 * most { // silent ones, and such as begin a handshake and stop
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if i%2 == 0 {
-			c.Write([]byte{0x16, 3, 1})
-		}
-		slow = append(slow, c)
-	}
-	// The oldest ones were dropped to make room.
-	slow[0].SetReadDeadline(time.Now().Add(90 * time.Second))
-	if _, err := slow[0].Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("reading from the oldest client: %v, want that it was closed", err)
-	}
-	peer := grid.Peer{ID: pair.ID(), URL: "http://" + l.Addr().String()}
-	if got, err := get(t, newTransport(t).RoundTripper(peer), peer.URL+"/x"); got != "200 tls=true POST /x body" || err != nil {
-		t.Errorf("an honest client got %q, %v", got, err)
-	}
-}
-
-func TestSilentClientIsDroppedInTime(t *testing.T) {
-	t.Parallel()
-	for name, begins := range map[string]string{"silent": "", "stops in its handshake": "\x16\x03\x01"} {
-		synctest.Test(t, func(t *testing.T) {
-			inner := memnet.Listen("worker")
-			config, err := key.FromSeed([32]byte{1}).ServerTLS()
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := dualport.Listen(inner, config, dualport.HandshakeTimeout(7*time.Second))
-			defer l.Close()
-			c, err := inner.DialContext(t.Context(), "", "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			begin := time.Now()
-			if _, err := io.WriteString(c, begins); err != nil {
-				t.Fatal(err)
-			}
-			_, err = io.Copy(io.Discard, c)
-			if took := time.Since(begin); err != nil || took != 7*time.Second {
-				t.Errorf("%s: ended after %s with %v, want closed after 7s", name, took, err)
-			}
-		})
-	}
-}
-
 func TestOldTLSIsRefused(t *testing.T) {
 	t.Parallel()
 	l := serve(t, key.FromSeed([32]byte{1}))
 	_, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
 	if err == nil {
 		t.Error("TLS 1.2 was accepted")
-	}
-}
-
-func TestCloseEndsAcceptAndUnfinishedHandshakes(t *testing.T) {
-	t.Parallel()
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := key.FromSeed([32]byte{1}).ServerTLS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := dualport.Listen(inner, config)
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	accepted := make(chan error, 1)
-	go func() { _, err := l.Accept(); accepted <- err }()
-	if err := l.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	if err := <-accepted; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept: %v, want net.ErrClosed", err)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 
 // Bounds on connections that have proved nothing yet.
 const (
-	defaultHandshake = 10 * time.Second
-	defaultUnproven  = 256
+	handshakeTime = 10 * time.Second // for the first byte and the handshake together
+	maxUnproven   = 256
 )
 
 // A Listener accepts connections that speak HTTP or TLS, told apart by their
@@ -45,25 +45,16 @@ type Listener struct {
 	err     error      // guarded by mu; what ended the inner listener
 }
 
-// An Option changes a [Listener].
-type Option func(*Listener)
-
-// HandshakeTimeout sets how long a client may take for its first byte and its
-// handshake together; 10 s by default.
-func HandshakeTimeout(d time.Duration) Option { return func(l *Listener) { l.timeout = d } }
-
-// MaxUnproven sets how many clients may be at that stage; 256 by default.
-func MaxUnproven(n int) Option { return func(l *Listener) { l.unproven = n } }
-
 // Listen wraps inner. Close ends it, inner, and every unfinished handshake.
-func Listen(inner net.Listener, config *tls.Config, options ...Option) *Listener {
+func Listen(inner net.Listener, config *tls.Config) *Listener {
+	return listen(inner, config, handshakeTime, maxUnproven)
+}
+
+func listen(inner net.Listener, config *tls.Config, timeout time.Duration, unproven int) *Listener {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Listener{
-		inner: inner, config: config, timeout: defaultHandshake, unproven: defaultUnproven,
+		inner: inner, config: config, timeout: timeout, unproven: unproven,
 		ready: make(chan net.Conn), stop: stop, stopped: ctx.Done(),
-	}
-	for _, option := range options {
-		option(l)
 	}
 	l.wg.Go(l.acceptAll)
 	return l
@@ -131,6 +122,11 @@ func (l *Listener) acceptAll() {
 func (l *Listener) admit(c net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case <-l.stopped: // Close may have looked at pending already
+		c.Close()
+	default:
+	}
 	if len(l.pending) >= l.unproven {
 		l.pending[0].Close() // its greet ends and returns
 		l.pending = l.pending[1:]
