@@ -5,8 +5,8 @@
 // [Ledger] is what a backend offers; ledger/sqlite is the one to start from
 // (sqlite.Open). This package holds what every backend shares: the words
 // ([Entry], [Account], [Summary]), how a receipt changes accounts ([Post]), the
-// tree ([Tree], [SignCheckpoint], [Inclusion], [Consistency]), the original's
-// JSON Lines ([Import], [Export]) and the check of everything ([Audit]).
+// tree ([Tree], [SignCheckpoint], [Inclusion], [Consistency]), reading the
+// original's JSON Lines ([Import]) and the check of everything ([Audit]).
 // ledger/ledgertest is the suite that every backend passes.
 //
 // It may import receipt and key; grid packages declare the small part that

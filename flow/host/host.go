@@ -1,7 +1,7 @@
 // Package host has the real handlers of pipelines: processes, files, the network, the terminal, the clock.
 //
 // [Handlers] returns all of them for this process; a program that embeds the shell takes those it wants to allow. Imported by
-// cmd/lobster and flow; pipelines reach it only through [interp.Handlers].
+// flow; pipelines reach it only through [interp.Handlers].
 //
 // A process runs in a group of its own, so that a cancelled run ends its children's children too. Exec waits for the process and
 // for everything that holds its output open.

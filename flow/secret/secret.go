@@ -3,6 +3,8 @@
 // [FromEnviron] collects the values of environment variables whose names say that they are secret, and [Mask.Text] replaces them wherever they
 // appear. The journal and the error messages go through it. A Mask is immutable and safe for concurrent use; its zero value masks only
 // what looks like a resume token, a bearer credential or the password in a URL. It is a net, not a wall: a value that was transformed on its way is not found.
+//
+// Imported by flow and cmd/lobster; it imports the standard library only.
 package secret
 
 import (

@@ -7,7 +7,7 @@
 //   - [Value] is one immutable value: undefined, null, a boolean, a number, a string, a list or an [Object].
 //   - [Parse] and [NewDecoder] read JSON (the decoder reads a list one item at a time, so memory stays flat);
 //     [Append], [AppendIndent] and [Value.JSON] write it as JSON.stringify does.
-//   - [LooseEqual], [Less], [Same], [Text] and [ToNumber] are ==, <, Object.is, String() and Number().
+//   - [LooseEqual], [Order], [Same], [Text] and [ToNumber] are ==, <, Object.is, String() and Number().
 //   - [Len16], [Cut16] and [Compare16] measure, cut and order strings in UTF-16 units.
 //
 // Strings are WTF-8: UTF-8 in which a lone surrogate, which JSON may carry, is kept as its three bytes. [Clean] makes

@@ -7,7 +7,7 @@
 // stop. A batch's life is read in job.go: check the input (check.go), find out
 // what a former process did (journal.go), take lines (queue.go) while there is
 // room (pool.go), ask (ask.go), judge the answer (verdict.go), keep it
-// (journal.go), close the books (finish.go). Handlers are in files.go, upload.go
+// (journal.go), publish the results (close.go). Handlers are in files.go, upload.go
 // and batches.go, what lies on disk in store.go.
 //
 // It may import grid, openai and internal packages; cmd gives it the router as

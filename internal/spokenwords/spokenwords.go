@@ -1,7 +1,7 @@
 // Package spokenwords writes 60 bits as six English words that people can read
 // to each other over a telephone.
 //
-// Call [Of]. What the bits mean is the caller's: grid/invite and mesh/trust draw
+// Call [Of]. What the bits mean is the caller's: invitation and mesh/trust draw
 // them from keys. The list of 1024 words is part of what they show, so it never
 // changes. It imports the standard library only.
 package spokenwords

@@ -3,7 +3,7 @@
 //
 // Call [Read], or [Parse] on text; both are strict, and name the line and the
 // nearest field name on a mistake. [Config.Warnings] says what a reader of the
-// file should know before the node starts. [New] writes the file of a new node.
+// file should know before the node starts. [Draft] is the file of a new node.
 //
 // The file is its owner's, so it is trusted; it may hold the secret of the mesh,
 // and nothing here puts that into an error. cmd/ composes nodes of it; the parts

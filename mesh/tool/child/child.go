@@ -7,8 +7,8 @@
 // On Unix the program gets a process group of its own, on Windows a job object.
 // What leaves them is out of reach: a process that calls setsid, and on Windows
 // what the program starts in the instant before it is put into its job. The
-// packages under mesh/tool import it; it knows none of them. Run waits for every
-// goroutine that it starts.
+// packages under mesh/tool and mesh/agent import it; it knows none of them. Run
+// waits for every goroutine that it starts.
 package child
 
 import (
