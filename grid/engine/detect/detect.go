@@ -1,6 +1,6 @@
 // Package detect looks for inference engines on this machine: at OLLAMA_HOST and
-// on the loopback ports where engines usually listen. Start from [Look], or from
-// [At] for an address that the user named; commands import it.
+// on the loopback ports where engines usually listen. Start from [Look]; commands
+// import it.
 //
 // What answers is told apart by what only it has (Ollama's /api/version,
 // owned_by in the list of models), and a worker or router of ours is never
@@ -11,7 +11,6 @@ package detect
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -20,8 +19,6 @@ import (
 	"time"
 
 	"lobstah/grid/engine/ollama"
-	"lobstah/grid/engine/openaiapi"
-	"lobstah/openai"
 )
 
 // Config says where to look. The zero value is what a command wants.
@@ -82,32 +79,6 @@ func (c Config) withDefaults() Config {
 		c.Program = ollama.Program
 	}
 	return c
-}
-
-// At says what is at one address, whoever listens there. The finding's Engine is
-// set whatever the problem, since the engine may be started later. The error is
-// about an address that is none.
-func At(ctx context.Context, address string, config Config) (Finding, error) {
-	config = config.withDefaults()
-	e, err := openaiapi.New(openaiapi.Config{BaseURL: address, Key: config.Key, Transport: config.Transport})
-	if err != nil {
-		return Finding{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, config.Timeout)
-	defer cancel()
-	f := config.examine(ctx, e.Address())
-	if f.Engine == nil {
-		f.Engine = e
-	}
-	if refusal, ok := errors.AsType[*openai.Error](f.Err); ok {
-		switch refusal.Code {
-		case openaiapi.Unreachable:
-			f.Problem = Unreachable
-		case openaiapi.KeyRefused:
-			f.Problem = NeedsKey
-		}
-	}
-	return *f, nil
 }
 
 // A candidate is an address to look at. One that the user named is reported even

@@ -189,40 +189,6 @@ func TestLookKeepsTheKey(t *testing.T) {
 	}
 }
 
-func TestAt(t *testing.T) {
-	t.Parallel()
-	ollamaAt := start(t, recording.Handler(recording.Load(t, "ollama-v0.33.0-info")))
-	for _, test := range []struct {
-		address string
-		kind    string
-		problem Problem
-		text    string
-	}{
-		{"http://" + ollamaAt + "/v1/", Ollama, None, "ollama 0.0.0 at http://" + ollamaAt + " with 4 models"},
-		{nothing(t), Other, Unreachable, "nothing answers at http://127.0.0.1:"},
-		{start(t, refusing(401, "Unauthorized")), Other, NeedsKey, "wants a key"},
-	} {
-		f, err := At(t.Context(), test.address, Config{})
-		if err != nil || f.Kind != test.kind || f.Problem != test.problem || !strings.Contains(f.String(), test.text) || f.Engine == nil {
-			t.Errorf("At(%s) = %+v, %v; want %v, %q", test.address, f, err, test.problem, test.text)
-		}
-	}
-	info := recording.Handler(recording.Load(t, "ollama-v0.33.0-info"))
-	behind := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer k" {
-			http.Error(w, "who are you?", http.StatusUnauthorized)
-			return
-		}
-		info.ServeHTTP(w, r)
-	}))
-	if f, err := At(t.Context(), behind, Config{Key: "k"}); err != nil || f.Kind != Ollama || !f.Usable() {
-		t.Errorf("an Ollama behind a proxy: %+v, %v", f, err)
-	}
-	if _, err := At(t.Context(), "ftp://x", Config{}); err == nil {
-		t.Error("At(ftp://x) is no error")
-	}
-}
-
 func TestLookAtLlamaServer(t *testing.T) {
 	url := enginetest.LlamaServer(t, enginetest.Options{Alias: "tiny"})
 	found := look(t, Config{Addresses: []string{strings.TrimPrefix(url, "http://")}})

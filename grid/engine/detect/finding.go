@@ -18,7 +18,7 @@ const (
 	Loading             // it runs and loads its model
 	NeedsKey            // it wants a key, or another one
 	NotRunning          // it is installed and does not run
-	Unreachable         // the user named it and nothing answers there
+	Unreachable         // OLLAMA_HOST names it and nothing answers there
 	NotAnEngine         // something else listens there
 )
 
@@ -40,9 +40,7 @@ type Finding struct {
 	Models  []grid.Model
 	Problem Problem
 	Err     error         // what went wrong, for a log
-	Engine  engine.Engine // from Look: set when Problem is None, NoModels or Loading
-
-	variable string // the environment variable that named the address
+	Engine  engine.Engine // set when Problem is None, NoModels or Loading
 }
 
 // Usable reports whether calls can be sent to it now.
@@ -66,10 +64,7 @@ func (f Finding) String() string {
 	case NotRunning:
 		return fmt.Sprintf("%s is installed (%s) but not running", name, f.Program)
 	case Unreachable:
-		if f.variable != "" {
-			return fmt.Sprintf("nothing answers at %s, which %s names", f.URL, f.variable)
-		}
-		return fmt.Sprintf("nothing answers at %s", f.URL)
+		return fmt.Sprintf("nothing answers at %s, which OLLAMA_HOST names", f.URL)
 	}
 	return fmt.Sprintf("what listens at %s is not an engine", f.URL)
 }
@@ -92,10 +87,8 @@ func (f Finding) Hint() string {
 		return "open the Ollama app, or run: ollama serve"
 	case f.Problem == NotRunning:
 		return "ollama serve"
-	case f.Problem == Unreachable && f.variable != "":
-		return "start that engine, or unset " + f.variable
 	case f.Problem == Unreachable:
-		return "start that engine"
+		return "start that engine, or unset OLLAMA_HOST"
 	}
 	return ""
 }

@@ -39,7 +39,7 @@ func dialAddress(base string) string {
 func (c Config) probe(ctx context.Context, at candidate) *Finding {
 	if !listens(ctx, at.dial) {
 		if at.named {
-			return &Finding{Kind: Ollama, URL: at.url, Problem: Unreachable, variable: "OLLAMA_HOST"}
+			return &Finding{Kind: Ollama, URL: at.url, Problem: Unreachable}
 		}
 		return nil
 	}
