@@ -17,16 +17,15 @@ package enginetest
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"lobstah/internal/testport"
 	"lobstah/internal/tinygguf"
 )
 
@@ -130,26 +129,15 @@ func (e *Engine) waitFor(path string) error {
 	}
 }
 
-// freePort is a port of loopback that nothing listened on a moment ago.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
-// startTries covers the port that another program takes between [freePort] and
-// the engine's start.
+// startTries covers the port that another program takes between the choice of it
+// and the engine's start.
 const startTries = 3
 
 func startWithFreePort(t testing.TB, command func(port string) *exec.Cmd, ready string) *Engine {
 	t.Helper()
 	var err error
 	for range startTries {
-		port := freePort(t)
+		port := testport.Free()
 		var e *Engine
 		if e, err = start(t, command(port), "http://127.0.0.1:"+port, ready); err == nil {
 			return e
