@@ -65,7 +65,6 @@ type Announcer struct {
 // [Announcer.keep] writes to it.
 type posting struct {
 	board Board
-	wake  chan struct{}
 
 	mu    sync.Mutex
 	state BoardState     // guarded by mu
@@ -90,7 +89,7 @@ func NewAnnouncer(c AnnouncerConfig) *Announcer {
 	}
 	a := &Announcer{config: c}
 	for _, b := range c.Boards {
-		a.boards = append(a.boards, &posting{board: b, wake: make(chan struct{}, 1), state: BoardState{Name: b.Name()}})
+		a.boards = append(a.boards, &posting{board: b, state: BoardState{Name: b.Name()}})
 	}
 	return a
 }
@@ -105,16 +104,6 @@ func (a *Announcer) Run(ctx context.Context) error {
 	}
 	tasks.Wait()
 	return a.withdraw(context.WithoutCancel(ctx))
-}
-
-// Refresh makes the announcer look at once whether the offer changed.
-func (a *Announcer) Refresh() {
-	for _, p := range a.boards {
-		select {
-		case p.wake <- struct{}{}:
-		default: // it is about to look
-		}
-	}
 }
 
 // States tells of each board, in the order in which they were given.
@@ -222,8 +211,7 @@ func (a *Announcer) rest(ctx context.Context, p *posting, wait time.Duration) {
 		if left <= 0 || left > wait+time.Minute { // or the clock was put back
 			return
 		}
-		nap(ctx, p.wake, min(left, checkEvery))
-		if ctx.Err() != nil {
+		if !nap(ctx, min(left, checkEvery)) {
 			return
 		}
 		if soon, changed := a.changed(ctx, p); changed && soon.Before(due) {

@@ -10,17 +10,15 @@ import (
 // on while a machine sleeps.
 const checkEvery = 15 * time.Second
 
-// nap waits for d and reports whether it was woken or ctx ended before.
-func nap(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
+// nap waits for d, or until ctx ends, and reports whether ctx goes on.
+func nap(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return true
-	case <-wake:
-		return true
-	case <-timer.C:
 		return false
+	case <-timer.C:
+		return true
 	}
 }
 

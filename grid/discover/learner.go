@@ -65,7 +65,6 @@ type Learner struct {
 type asked struct {
 	source Source
 	name   string
-	wake   chan struct{}
 
 	mu    sync.Mutex // one question at a time
 	state SourceState
@@ -99,7 +98,7 @@ func NewLearner(c LearnerConfig) *Learner {
 	l := &Learner{config: c, table: newTable(c.Limits, len(c.Sources))}
 	l.peers.Store(&[]grid.Peer{})
 	for _, s := range c.Sources {
-		l.asked = append(l.asked, &asked{source: s, name: s.Name(), wake: make(chan struct{}, 1), state: SourceState{Name: s.Name()}})
+		l.asked = append(l.asked, &asked{source: s, name: s.Name(), state: SourceState{Name: s.Name()}})
 	}
 	return l
 }
@@ -159,16 +158,6 @@ func (l *Learner) Run(ctx context.Context) {
 	}
 	tasks.Go(func() { l.turns(ctx) })
 	tasks.Wait()
-}
-
-// Refresh makes a running learner ask all sources now.
-func (l *Learner) Refresh() {
-	for _, a := range l.asked {
-		select {
-		case a.wake <- struct{}{}:
-		default: // it is about to
-		}
-	}
 }
 
 // Collect asks every source once, at the same time, and returns how that went.
@@ -324,14 +313,14 @@ func (a *asked) read() SourceState {
 	return a.state
 }
 
-// rest waits, by the clock of the wall, or until somebody wants to know now.
+// rest waits, by the clock of the wall.
 func (a *asked) rest(ctx context.Context, wait time.Duration) {
 	for due := wall().Add(wait); ; {
 		left := due.Sub(wall())
 		if left <= 0 || left > wait+time.Minute { // or the clock was put back
 			return
 		}
-		if nap(ctx, a.wake, min(left, checkEvery)) {
+		if !nap(ctx, min(left, checkEvery)) {
 			return
 		}
 	}

@@ -135,7 +135,7 @@ func TestLearnerKeepsTheNewest(t *testing.T) {
 		wantURLs(t, l, "after the newest ended")
 		// A still newer one counts at once.
 		q.show(offer(t, 1, "https://newest:1", time.Now(), time.Minute))
-		l.Refresh()
+		l.Collect(t.Context())
 		wantURLs(t, l, "a still newer one", "https://newest:1")
 	})
 }
@@ -191,9 +191,9 @@ func TestLearnerForgetsWhoLeft(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		wantURLs(t, l, "an answer that is not complete says nothing", "https://h:1")
 		q.set(func() { q.fault = nil })
-		l.Refresh()
+		l.Collect(t.Context())
 		wantURLs(t, l, "one complete answer without it", "https://h:1")
-		l.Refresh()
+		l.Collect(t.Context())
 		wantURLs(t, l, "two complete answers without it")
 	})
 }
@@ -297,7 +297,7 @@ func TestNearPlaceIsPreferred(t *testing.T) {
 		defer stop()
 		wantURLs(t, l, "far", "https://far:1")
 		near.set(func() { near.shows = []Found{{o, grid.FromLAN, "eth0", "https://192.168.1.5:17474"}} })
-		l.Refresh()
+		l.Collect(t.Context())
 		time.Sleep(turnEvery)
 		wantURLs(t, l, "near", "https://192.168.1.5:17474")
 		if p := l.Peers()[0]; p.Origin != grid.FromLAN {
