@@ -22,7 +22,7 @@ const (
 
 // Listener accepts what other nodes open to this one. Its connections are
 // *tls.Conn, so that an [http.Server] speaks HTTP/2 on them and requests carry the
-// caller's key, see [Caller] and [ConnPeer]. There is one listener.
+// caller's key, see [Caller]. There is one listener.
 func (n *Node) Listener() net.Listener { return n.listener }
 
 type listener struct {

@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -333,10 +334,10 @@ func TestConnectionsKnowTheirPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	far := <-accepted
-	if id, err := mesh.ConnPeer(far); id != hub.ID() || err != nil {
+	if id, err := key.PeerID(far.(*tls.Conn).ConnectionState()); id != hub.ID() || err != nil {
 		t.Errorf("the listener's connection is from %s, %v; want the hub", id, err)
 	}
-	if id, err := mesh.ConnPeer(conn); id != node.ID() || err != nil {
+	if id, err := key.PeerID(conn.(*tls.Conn).ConnectionState()); id != node.ID() || err != nil {
 		t.Errorf("the dialled connection is to %s, %v", id, err)
 	}
 	go conn.Write([]byte("hi"))

@@ -18,7 +18,6 @@ package mesh
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -482,14 +481,4 @@ func Caller(r *http.Request) (key.ID, error) {
 		return key.ID{}, errors.New("the request did not come over the mesh")
 	}
 	return key.PeerID(*r.TLS)
-}
-
-// ConnPeer returns the key of the node on the other end of a connection of the
-// mesh.
-func ConnPeer(conn net.Conn) (key.ID, error) {
-	secured, ok := conn.(*tls.Conn)
-	if !ok {
-		return key.ID{}, errors.New("the connection is not one of the mesh")
-	}
-	return key.PeerID(secured.ConnectionState())
 }

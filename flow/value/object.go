@@ -160,14 +160,6 @@ func (b *Builder) Set(key string, v Value) {
 	b.vals = append(b.vals, v)
 }
 
-// Get returns a field set before.
-func (b *Builder) Get(key string) (Value, bool) {
-	if i := b.find(key); i >= 0 {
-		return b.vals[i], true
-	}
-	return Undefined, false
-}
-
 func (b *Builder) find(key string) int {
 	if b.index == nil && len(b.keys) > indexAbove {
 		b.index = make(map[string]int, 2*len(b.keys))
