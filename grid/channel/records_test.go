@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -40,12 +41,33 @@ func securedPair(t *testing.T) (client net.Conn, server *tls.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if client, err = openTLS(t.Context(), conn, key.PinnedTLS(pair.ID())); err != nil {
+	if client, err = openTLS(t.Context(), &arriving{Conn: conn}, key.PinnedTLS(pair.ID())); err != nil {
 		t.Fatal(err)
 	}
 	server = <-accepted
 	t.Cleanup(func() { client.Close(); server.Close() })
 	return client, server
+}
+
+// arriving is a connection that can be read when all has arrived, and not before.
+type arriving struct {
+	net.Conn
+	all  bool
+	rest *bytes.Reader
+}
+
+func (a *arriving) Read(p []byte) (int, error) {
+	if !a.all {
+		return a.Conn.Read(p)
+	}
+	if a.rest == nil {
+		rest, err := io.ReadAll(a.Conn)
+		if err != nil {
+			return 0, err
+		}
+		a.rest = bytes.NewReader(rest)
+	}
+	return a.rest.Read(p)
 }
 
 func TestRecordsComeTogether(t *testing.T) {
@@ -60,6 +82,10 @@ func TestRecordsComeTogether(t *testing.T) {
 	if err := server.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
+	if err := server.NetConn().(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	client.(*secured).records.Conn.(*arriving).all = true
 	var reads, got int
 	buffer := make([]byte, 32<<10)
 	for {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"lobstah/internal/dualport"
+	"lobstah/internal/testport"
 	"lobstah/invitation"
 	"lobstah/key"
 	"lobstah/receipt"
@@ -73,19 +74,15 @@ func TestJoin(t *testing.T) {
 		thefts.Add(1)
 		return Welcome{}, nil
 	})
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	w, address, err := Join(t.Context(), to(closed.Addr().String(), thief, good), joiner, Offer{"Ben", []string{"192.0.2.1:17474"}})
+	closed := "127.0.0.1:" + testport.Free()
+	w, address, err := Join(t.Context(), to(closed, thief, good), joiner, Offer{"Ben", []string{"192.0.2.1:17474"}})
 	if err != nil || address != good || w.Label != "Ann" || !w.Guest {
 		t.Fatalf("%+v at %s, %v; want Ann's welcome at %s", w, address, err, good)
 	}
 	if got.ID != joiner.ID() || got.Secret != secret || got.Label != "Ben" || len(got.Addresses) != 1 || !got.From.IsLoopback() {
 		t.Errorf("the door saw %+v", got)
 	}
-	_, _, err = Join(t.Context(), to(closed.Addr().String(), thief), joiner, Offer{})
+	_, _, err = Join(t.Context(), to(closed, thief), joiner, Offer{})
 	if err == nil || !strings.Contains(err.Error(), "another machine answers there") || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("%v; want both reasons", err)
 	}

@@ -78,10 +78,10 @@ func TestRealEngine(t *testing.T) {
 	url := serve(t, remote(newTestWorker(e, l, func(c *Config) { c.Concurrency = 2 }), lan))
 	const say = `"messages":[{"role":"user","content":"the cat"}]`
 	for name, tt := range map[string]struct{ path, body, in string }{
-		"chat":        {chatPath, `{"model":"words",` + say + `,"max_tokens":8,"seed":1%s}`, `"content"`},
-		"completions": {"/v1/completions", `{"model":"words","prompt":"the cat","max_tokens":8,"seed":1%s}`, `"text"`},
-		"responses":   {"/v1/responses", `{"model":"words","input":"the cat","max_output_tokens":8%s}`, `"output_text"`},
-		"messages":    {"/v1/messages", `{"model":"words",` + say + `,"max_tokens":8%s}`, `"text"`},
+		"chat":        {chatPath, `{"model":"words",` + say + `,"max_tokens":8,"temperature":0%s}`, `"content"`},
+		"completions": {"/v1/completions", `{"model":"words","prompt":"the cat","max_tokens":8,"temperature":0%s}`, `"text"`},
+		"responses":   {"/v1/responses", `{"model":"words","input":"the cat","max_output_tokens":8,"temperature":0%s}`, `"output_text"`},
+		"messages":    {"/v1/messages", `{"model":"words",` + say + `,"max_tokens":8,"temperature":0%s}`, `"text"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Run("whole", func(t *testing.T) {
@@ -203,6 +203,9 @@ func TestCancelFreesTheEngine(t *testing.T) {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
 	t.Logf("the next answer took %s", time.Since(start).Round(time.Millisecond))
+	if err := w.Drain(t.Context()); err != nil { // all receipts are written
+		t.Fatal(err)
+	}
 	if s := l.receipts(); len(s) < 2 || s[0].FinishReason != "cancelled" || s[0].OutputTokens == 0 {
 		t.Errorf("receipts %+v", s)
 	}

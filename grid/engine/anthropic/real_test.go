@@ -22,14 +22,14 @@ func TestARealServerOfTheDialect(t *testing.T) {
 	}
 	for _, path := range []string{chatPath, "/v1/messages"} {
 		meter := openai.NewMeter(openai.DialectOf(path))
-		got, err := askModel(t, e, models[0].ID, path, "")
+		got, err := askModel(t, e, models[0].ID, path, `,"temperature":0`)
 		meter.Body([]byte(got))
 		if err != nil || !meter.Ended() || meter.Failure != nil || meter.Usage.Input == 0 || meter.Usage.Output == 0 {
 			t.Errorf("%s: %+v of %s", path, meter, got)
 		}
 	}
 	meter := openai.NewMeter(openai.Chat)
-	got, err := askModel(t, e, models[0].ID, chatPath, `,"stream":true,"stream_options":{"include_usage":true}`)
+	got, err := askModel(t, e, models[0].ID, chatPath, `,"temperature":0,"stream":true,"stream_options":{"include_usage":true}`)
 	for scanner := openai.NewScanner(strings.NewReader(got)); ; {
 		event, err := scanner.Next()
 		if err != nil {

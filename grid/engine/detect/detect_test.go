@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"lobstah/internal/enginetest"
 	"lobstah/internal/recording"
+	"lobstah/internal/testport"
 )
 
 func start(t *testing.T, handler http.Handler) string {
@@ -33,22 +35,16 @@ func answers(bodies map[string]string) http.Handler {
 }
 
 // nothing is an address where nothing listens.
-func nothing(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+func nothing() string { return "127.0.0.1:" + testport.Free() }
 
 func notInstalled() (string, bool) { return "", false }
 
-// look searches given addresses only; no OLLAMA_HOST counts.
+// look searches given addresses only; no OLLAMA_HOST counts. It waits for answers
+// as long as a busy machine takes.
 func look(t *testing.T, config Config) []Finding {
 	t.Helper()
 	t.Setenv("OLLAMA_HOST", "")
+	config.Timeout = cmp.Or(config.Timeout, 2*time.Minute)
 	if config.Program == nil {
 		config.Program = notInstalled
 	}
@@ -81,13 +77,14 @@ func TestLookTellsEnginesApart(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			address := ""
+			address, config := "", Config{}
 			if test.handler == nil {
-				address = mute(t)
+				address, config.Timeout = mute(t), 500*time.Millisecond
 			} else {
 				address = start(t, test.handler)
 			}
-			found := look(t, Config{Addresses: []string{address}, Timeout: 500 * time.Millisecond})
+			config.Addresses = []string{address}
+			found := look(t, config)
 			if len(found) != 1 {
 				t.Fatalf("Look found %v; want one", found)
 			}
@@ -145,7 +142,7 @@ func TestLookForOllama(t *testing.T) {
 	running := start(t, recording.Handler(recording.Load(t, "ollama-v0.33.0-info")))
 	other := start(t, answers(map[string]string{"/v1/models": `{"data":[{"id":"m"}]}`}))
 
-	found := look(t, Config{Addresses: []string{nothing(t)}, Program: installed})
+	found := look(t, Config{Addresses: []string{nothing()}, Program: installed})
 	if len(found) != 1 || found[0].Problem != NotRunning || found[0].String() != "ollama is installed (/usr/local/bin/ollama) but not running" || !strings.Contains(found[0].Hint(), "ollama serve") {
 		t.Errorf("with an Ollama that does not run: %v", found)
 	}
@@ -153,7 +150,7 @@ func TestLookForOllama(t *testing.T) {
 	if len(found) != 2 || found[0].Kind != Ollama || found[1].Kind != Other {
 		t.Errorf("with two engines: %v", found)
 	}
-	gone := nothing(t)
+	gone := nothing()
 	found = look(t, Config{OllamaHost: gone, Addresses: []string{running}})
 	if len(found) != 2 || found[0].URL != "http://"+running || found[1].Problem != Unreachable || !strings.Contains(found[1].String(), gone) {
 		t.Errorf("with OLLAMA_HOST pointing nowhere: %v", found)

@@ -27,10 +27,10 @@ func TestRealOllama(t *testing.T) {
 	}
 	t.Cleanup(func() { e.Close() })
 	for _, test := range []struct{ path, body string }{
-		{"/v1/chat/completions", `{"model":"tiny","max_tokens":6,"stream_options":{"include_usage":true},` + hello + `}`},
-		{"/v1/completions", `{"model":"tiny:latest","max_tokens":6,"stream_options":{"include_usage":true},"prompt":"The grid"}`},
-		{"/v1/responses", `{"model":"tiny","max_output_tokens":6,"input":"Hello grid"}`},
-		{"/v1/messages", `{"model":"tiny","max_tokens":6,` + hello + `}`},
+		{"/v1/chat/completions", `{"model":"tiny","temperature":0,"max_tokens":6,"stream_options":{"include_usage":true},` + hello + `}`},
+		{"/v1/completions", `{"model":"tiny:latest","temperature":0,"max_tokens":6,"stream_options":{"include_usage":true},"prompt":"The grid"}`},
+		{"/v1/responses", `{"model":"tiny","temperature":0,"max_output_tokens":6,"input":"Hello grid"}`},
+		{"/v1/messages", `{"model":"tiny","temperature":0,"max_tokens":6,` + hello + `}`},
 	} {
 		meter := openai.NewMeter(openai.DialectOf(test.path))
 		meter.Body([]byte(read(t, e, test.path, test.body)))

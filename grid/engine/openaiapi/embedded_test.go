@@ -33,11 +33,11 @@ func TestEmbeddedRunner(t *testing.T) {
 	if m.ID != gguf.DemoID || !m.Demo || !m.Loaded || m.Engine != "embedded" || m.ContextLength == 0 || !strings.HasPrefix(m.Digest, "sha256:") || m.Family != "llama" {
 		t.Errorf("Models() = %+v; want the demo with its facts", m)
 	}
-	meter := stream(t, e, "/v1/chat/completions", `{"model":"`+m.ID+`","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"messages":[{"role":"user","content":"hi"}]}`)
+	meter := stream(t, e, "/v1/chat/completions", `{"model":"`+m.ID+`","stream":true,"stream_options":{"include_usage":true},"temperature":0,"max_tokens":5,"messages":[{"role":"user","content":"hi"}]}`)
 	if !meter.Ended() || meter.Usage.Output == 0 || meter.Usage.Timings || meter.Deltas == 0 {
 		t.Errorf("the stream is metered as %+v", meter)
 	}
-	answered := whole(t, e, "/v1/completions", `{"model":"`+m.ID+`","max_tokens":5,"prompt":"hi"}`)
+	answered := whole(t, e, "/v1/completions", `{"model":"`+m.ID+`","temperature":0,"max_tokens":5,"prompt":"hi"}`)
 	if !answered.Ended() || answered.Usage.Output != 5 && answered.Finish == "length" {
 		t.Errorf("the answer is metered as %+v", answered)
 	}

@@ -87,10 +87,10 @@ func TestLlamaServerDialects(t *testing.T) {
 		t.Fatalf("Models() = %+v, %v; want tiny and other-name with facts", models, err)
 	}
 	for _, test := range []struct{ path, body string }{
-		{"/v1/chat/completions", `{"model":"tiny","max_tokens":6,` + hello + `}`},
-		{"/v1/completions", `{"model":"tiny","max_tokens":6,"prompt":"The grid"}`},
-		{"/v1/responses", `{"model":"tiny","max_output_tokens":6,"input":"Hello grid"}`},
-		{"/v1/messages", `{"model":"other-name","max_tokens":6,` + hello + `}`},
+		{"/v1/chat/completions", `{"model":"tiny","temperature":0,"max_tokens":6,` + hello + `}`},
+		{"/v1/completions", `{"model":"tiny","temperature":0,"max_tokens":6,"prompt":"The grid"}`},
+		{"/v1/responses", `{"model":"tiny","temperature":0,"max_output_tokens":6,"input":"Hello grid"}`},
+		{"/v1/messages", `{"model":"other-name","temperature":0,"max_tokens":6,` + hello + `}`},
 	} {
 		answered := whole(t, e, test.path, test.body)
 		if !answered.Ended() || answered.Usage.Input == 0 || answered.Usage.Output == 0 || answered.Usage.Output > 6 {
@@ -138,7 +138,7 @@ func TestLlamaServerTools(t *testing.T) {
 		t.Errorf("Models() = %+v, %v; want the capability tools", models, err)
 	}
 	const tools = `"tools":[{"type":"function","function":{"name":"add","parameters":{"type":"object"}}}],`
-	body := `{"model":"tool","stream":true,` + tools + hello + `}`
+	body := `{"model":"tool","stream":true,"temperature":0,` + tools + hello + `}`
 	var arguments strings.Builder
 	var name strings.Builder
 	meter, err := watch(do(t, e, "/v1/chat/completions", body), "/v1/chat/completions", func(event openai.Event) {
@@ -179,7 +179,7 @@ func TestLlamaServerThinking(t *testing.T) {
 		t.Errorf("Models() = %+v, %v; want the capability thinking", models, err)
 	}
 	var all bytes.Buffer
-	meter, err := watch(do(t, e, "/v1/chat/completions", `{"model":"think","stream":true,`+hello+`}`), "/v1/chat/completions",
+	meter, err := watch(do(t, e, "/v1/chat/completions", `{"model":"think","stream":true,"temperature":0,`+hello+`}`), "/v1/chat/completions",
 		func(event openai.Event) { all.Write(event.Data) })
 	if err != nil || !meter.Ended() || !strings.Contains(all.String(), `"reasoning_content":"`) {
 		t.Errorf("thinking arrives as %s, metered as %+v, %v", all.String(), meter, err)

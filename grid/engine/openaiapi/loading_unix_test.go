@@ -12,6 +12,7 @@ import (
 
 	"lobstah/grid/engine"
 	"lobstah/internal/enginetest"
+	"lobstah/internal/testport"
 	"lobstah/openai"
 )
 
@@ -24,13 +25,8 @@ func TestLlamaServerLoading(t *testing.T) {
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(address)
+	port := testport.Free()
+	address := "127.0.0.1:" + port
 	cmd := exec.CommandContext(t.Context(), program, "-m", file, "--host", "127.0.0.1", "--port", port, "--offline")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

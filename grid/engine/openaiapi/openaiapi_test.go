@@ -16,6 +16,7 @@ import (
 	"lobstah/grid"
 	"lobstah/grid/engine"
 	"lobstah/internal/recording"
+	"lobstah/internal/testport"
 	"lobstah/openai"
 )
 
@@ -297,14 +298,13 @@ func TestDoRefusals(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(nil)
-	server.Close()
-	e := newEngine(t, Config{BaseURL: server.URL})
+	url := "http://127.0.0.1:" + testport.Free()
+	e := newEngine(t, Config{BaseURL: url})
 	_, modelsErr := e.Models(t.Context())
 	_, doErr := e.Do(t.Context(), chat)
 	for _, err := range []error{modelsErr, doErr} {
 		got, ok := errors.AsType[*openai.Error](err)
-		if !ok || got.Status != 502 || !strings.Contains(got.Message, server.URL) || !strings.Contains(got.Message, "start it") {
+		if !ok || got.Status != 502 || !strings.Contains(got.Message, url) || !strings.Contains(got.Message, "start it") {
 			t.Errorf("an engine that is not there: %v; want 502 with its address and what to do", err)
 		}
 	}
