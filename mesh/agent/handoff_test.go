@@ -280,8 +280,10 @@ func TestCancel(t *testing.T) {
 		defer out.stop()
 		mustEnd(t, out, third.ID, Cancelled, "")
 		synctest.Wait()
-		if task := desk.Desk.Tasks()[0]; task.State != Cancelled {
-			t.Errorf("the other side has it as %s", task.State)
+		for _, task := range desk.Desk.Tasks() {
+			if task.State != Cancelled {
+				t.Errorf("the other side has %s as %s; the last was %s", task.ID, task.State, third.ID)
+			}
 		}
 	})
 }

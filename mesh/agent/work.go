@@ -16,6 +16,9 @@ var (
 // work runs one task to its end, or until ctx ends.
 func (d *Desk) work(ctx context.Context, s *seat, e *entry) {
 	defer d.left(s)
+	if ctx.Err() != nil {
+		return // the process stops, and the next one begins the task
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w, ok := d.begin(e, s, cancel)
