@@ -65,6 +65,7 @@ type Engine struct {
 	config  Config
 	program string
 	source  source
+	port    func() (string, error) // chooses one for a child; tests have their own
 
 	live  atomic.Pointer[serving] // nil while the child is not ready
 	first sync.Once               // closes ready
@@ -106,7 +107,7 @@ func New(config Config) (*Engine, error) {
 		config.Progress = func(Status) {}
 	}
 	return &Engine{
-		config: config, program: program, source: from,
+		config: config, program: program, source: from, port: freePort,
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }

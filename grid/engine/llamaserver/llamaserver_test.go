@@ -15,6 +15,7 @@ import (
 
 	"lobstah/grid/engine"
 	"lobstah/internal/enginetest"
+	"lobstah/internal/testport"
 	"lobstah/internal/tinygguf"
 	"lobstah/openai"
 )
@@ -45,15 +46,23 @@ func (s *statuses) count(phase Phase) int {
 	return n
 }
 
-// run starts an engine and returns what ends it and waits.
-func run(t *testing.T, config Config) (e *Engine, stop func() error) {
+// newEngine makes an engine whose ports no other test takes before its child does.
+func newEngine(t *testing.T, config Config) *Engine {
 	t.Helper()
-	config.Program = enginetest.LlamaServerProgram(t)
 	config.Args = append(config.Args, "-t", "1", "-tb", "1", "--offline")
 	e, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.port = func() (string, error) { return testport.Free(), nil }
+	return e
+}
+
+// run starts an engine and returns what ends it and waits.
+func run(t *testing.T, config Config) (e *Engine, stop func() error) {
+	t.Helper()
+	config.Program = enginetest.LlamaServerProgram(t)
+	e = newEngine(t, config)
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() { result <- e.Run(ctx) }()
@@ -182,11 +191,8 @@ func TestRunGivesUpOnABrokenFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("GGUF and nothing more"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, err := New(Config{Model: file, Program: enginetest.LlamaServerProgram(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = e.Run(t.Context())
+	e := newEngine(t, Config{Model: file, Program: enginetest.LlamaServerProgram(t)})
+	err := e.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "does not start") || !strings.Contains(err.Error(), "failed to load model") {
 		t.Errorf("Run ended with %v; want what llama-server printed", err)
 	}

@@ -65,10 +65,7 @@ func TestParent(t *testing.T) {
 	if model == "" {
 		return
 	}
-	e, err := New(Config{Model: model, Program: os.Getenv(parentProgram), Args: []string{"-t", "1", "-tb", "1", "--offline"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := newEngine(t, Config{Model: model, Program: os.Getenv(parentProgram)})
 	go func() {
 		if e.WaitReady(t.Context()) == nil {
 			fmt.Printf("child %d\n", e.live.Load().child.cmd.Process.Pid)

@@ -57,7 +57,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // life is one child from its start to its end. It returns how long it was ready
 // and why it ended.
 func (e *Engine) life(ctx context.Context) (lasted time.Duration, err error) {
-	port, err := freePort()
+	port, err := e.port()
 	if err != nil {
 		return 0, err
 	}
