@@ -188,6 +188,11 @@ func (x *exchange) note(a *attempt, o *outcome) {
 // giveUp tells the client why nobody answered.
 func (x *exchange) giveUp(v *view) {
 	e := x.verdict(v)
+	for _, o := range v.serving(x.wish.model) {
+		if o.health.lost() {
+			o.poke() // it may be back, and would have been asked
+		}
+	}
 	x.rt.counts.unanswered.Add(1)
 	x.rt.Logger.LogAttrs(x.ctx, slog.LevelWarn, "no answer", slog.String("id", x.id), slog.String("path", x.path),
 		slog.String("model", x.wish.model), slog.Int("status", e.Status), slog.Int("attempts", len(x.failures)),

@@ -86,6 +86,11 @@ func TestBadRequestsGetAClearAnswer(t *testing.T) {
 			{"endless name", "POST", "/v1/chat/completions", `{"model":"` + strings.Repeat("x", 600) + `"}`, 404, "no peer has"},
 			{"wrong method", "GET", "/v1/chat/completions", "", 405, "takes POST only"},
 			{"unknown path", "GET", "/v2", "", 404, "nothing that this router has"},
+			{"a base URL without /v1", "POST", "/chat/completions", "{}", 404, "did you mean /v1/chat/completions?"},
+			{"a base URL with /v1 for Anthropic's client", "POST", "/v1/v1/messages", "{}", 404, "did you mean /v1/messages?"},
+			{"a path of Azure's", "POST", "/openai/deployments/m/completions", "{}", 404, "did you mean /v1/completions?"},
+			{"a slash too much", "POST", "/v1/chat/completions/", "{}", 404, "did you mean /v1/chat/completions?"},
+			{"models without /v1", "GET", "/models", "", 404, "did you mean /v1/models?"},
 			{"unknown model", "POST", "/v1/chat/completions", `{"model":"n"}`, 404, "did you mean m?"},
 			{"Anthropic's shape", "POST", "/v1/messages", `{"model":"n"}`, 404, `"type":"not_found_error"`},
 		} {
@@ -342,6 +347,7 @@ func TestModelsAreMergedWithFactsAndDigests(t *testing.T) {
 				OwnedBy            string `json:"owned_by"`
 				Digests, Peers     []string
 				Loaded             bool
+				Created            int64
 			}
 		}
 		if err := json.Unmarshal([]byte(w.get("/v1/models").body), &page); err != nil {
@@ -357,6 +363,9 @@ func TestModelsAreMergedWithFactsAndDigests(t *testing.T) {
 		all, a := page.Data[0], page.Data[1]
 		if all.Digest != "" || len(all.Digests) != 2 || len(all.Peers) != 3 || all.OwnedBy != "lobstah:w1" || !all.Loaded || all.Object != "model" {
 			t.Errorf("the merged entry is %+v", all)
+		}
+		if want := w.rt.started.Unix(); all.Created != want || want == 0 {
+			t.Errorf("created is %d, want the router's start, %d", all.Created, want)
 		}
 		if a.Digest != digestA || len(a.Peers) != 2 {
 			t.Errorf("the entry of one digest is %+v", a)

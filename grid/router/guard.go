@@ -53,8 +53,7 @@ func (g *guard) check(w http.ResponseWriter, r *http.Request) *openai.Error {
 	if origin := r.Header.Get("Origin"); origin != "" && (g.anyPage || g.origins[strings.ToLower(origin)]) {
 		allowPage(w.Header(), origin)
 	} else if g.crossing.Check(r) != nil || origin != "" && r.Method == http.MethodOptions {
-		return forbidden("origin_not_allowed",
-			fmt.Sprintf("web pages of %.100q may not use this router; allow them with --allow-origin %.100s", origin, origin))
+		return forbidden("origin_not_allowed", pageRefused(origin))
 	}
 	if len(g.keys) > 0 && r.Method != http.MethodOptions && !open(r.URL.Path) && !g.keyAllowed(r.Header) {
 		return &openai.Error{
@@ -65,8 +64,15 @@ func (g *guard) check(w http.ResponseWriter, r *http.Request) *openai.Error {
 	return nil
 }
 
+func pageRefused(origin string) string {
+	if origin == "" { // its browser only says that it asks from elsewhere
+		return "web pages of other sites may not use this router; allow one with --allow-origin URL"
+	}
+	return fmt.Sprintf("web pages of %.100q may not use this router; allow them with --allow-origin %.100s", origin, origin)
+}
+
 // open are the pages that tell nothing.
-func open(path string) bool { return path == "/healthz" || path == "/" }
+func open(path string) bool { return path == "/healthz" || path == "/health" || path == "/" }
 
 func (g *guard) hostAllowed(r *http.Request) bool {
 	host := hostname(r.Host)

@@ -27,7 +27,7 @@ func TestWebPagesCannotSpend(t *testing.T) {
 		{"a page elsewhere", []string{"Origin", "https://evil.example"}, 403, "--allow-origin https://evil.example"},
 		{"a page elsewhere, as a simple request", []string{"Origin", "https://evil.example", "Content-Type", "text/plain"}, 403, "--allow-origin"},
 		{"a page in a sandbox", []string{"Origin", "null"}, 403, "--allow-origin"},
-		{"a page that hides its origin", []string{"Sec-Fetch-Site", "cross-site"}, 403, "--allow-origin"},
+		{"a page that hides its origin", []string{"Sec-Fetch-Site", "cross-site"}, 403, "allow one with --allow-origin URL"},
 		{"a page of another port", []string{"Origin", "http://localhost:3000", "Sec-Fetch-Site", "same-site"}, 403, "--allow-origin http://localhost:3000"},
 		{"our own page", []string{"Origin", "http://localhost", "Sec-Fetch-Site", "same-origin"}, 200, ""},
 		{"a name made to point here", []string{"Host", "evil.example", "Origin", "http://evil.example", "Sec-Fetch-Site", "same-origin"}, 403, "--allow-host evil.example"},
@@ -99,6 +99,7 @@ func TestKeys(t *testing.T) {
 		{"right", []string{"a", "b"}, "/v1/models", []string{"Authorization", "Bearer b"}, 200},
 		{"in Anthropic's header", []string{"a", "b"}, "/v1/models", []string{"X-Api-Key", "a"}, 200},
 		{"not for health", []string{"a"}, "/healthz", nil, 200},
+		{"not for health where engines have it", []string{"a"}, "/health", nil, 200},
 		{"for the ledger too", []string{"a"}, "/ledger", nil, 401},
 	} {
 		inWorld(t, 1, func(c *Config) { c.Keys = test.keys }, func(t *testing.T, w *world) {

@@ -102,6 +102,29 @@ func TestLastPeerOfAModelMayBeProbedEarly(t *testing.T) {
 	})
 }
 
+// A machine that is back should be asked again as soon as the others fail, not
+// when its next poll happens to be due.
+func TestLostPeersAreLookedForWhenTheOthersFail(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 2, nil, func(t *testing.T, w *world) {
+		back, bad := w.workers[0], w.workers[1]
+		back.setDark(true)
+		back.way.CloseIdleConnections()
+		time.Sleep(10 * w.rt.Timeouts.Poll)
+		synctest.Wait()
+		back.setDark(false)
+		bad.answers(boom)
+		if got := w.chat(askWhole); got.status != 502 {
+			t.Fatalf("status %d, want 502 while one is lost and the other fails: %s", got.status, got.body)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := w.chat(askWhole); got.status != 200 {
+			t.Errorf("2 s after the lost peer came back: %d %s", got.status, got.body)
+		}
+	})
+}
+
 func TestSuccessBetweenFailuresResets(t *testing.T) {
 	t.Parallel()
 	var h health

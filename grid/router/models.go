@@ -9,11 +9,12 @@ import (
 	"lobstah/openai"
 )
 
-// listedModel is an entry of GET /v1/models: the original's members, then what
-// the peers told.
+// listedModel is an entry of GET /v1/models: OpenAI's members, then what the
+// peers told. When a model was made nobody tells, so created is the router's start.
 type listedModel struct {
 	ID      string `json:"id"`
 	Object  string `json:"object"`
+	Created int64  `json:"created"` // Unix seconds; strict clients of OpenAI insist on one
 	OwnedBy string `json:"owned_by"`
 	*modelFacts
 }
@@ -40,7 +41,7 @@ type modelFacts struct {
 func (rt *Router) models(w http.ResponseWriter, r *http.Request) {
 	rt.roster.sync(rt.Peers.List()).awaitFirstPolls(r.Context())
 	v := rt.roster.sync(rt.Peers.List())
-	list := v.list()
+	list := rt.list(v)
 	if len(list) == 0 {
 		for _, p := range v.peers {
 			p.poke() // it may be back
@@ -56,14 +57,14 @@ func (rt *Router) models(w http.ResponseWriter, r *http.Request) {
 func (rt *Router) model(w http.ResponseWriter, r *http.Request) {
 	v, id := rt.roster.sync(rt.Peers.List()), r.PathValue("id")
 	if offers := reachable(v.serving(id)); len(offers) > 0 {
-		writeJSON(w, http.StatusOK, listModel(id, offers))
+		writeJSON(w, http.StatusOK, rt.listModel(id, offers))
 		return
 	}
 	writeError(w, unknownModel(v, id), openai.Unknown)
 }
 
 // list keeps the order of peers and of their models.
-func (v *view) list() []listedModel {
+func (rt *Router) list(v *view) []listedModel {
 	list, seen := []listedModel{}, map[string]bool{}
 	for _, p := range v.peers {
 		f := p.facts.Load()
@@ -79,9 +80,9 @@ func (v *view) list() []listedModel {
 			if len(offers) == 0 {
 				continue // the view is newer than the facts
 			}
-			list = append(list, listModel(m.ID, offers))
+			list = append(list, rt.listModel(m.ID, offers))
 			for digest, some := range byDigest(offers) {
-				list = append(list, listModel(m.ID+"@"+digest, some))
+				list = append(list, rt.listModel(m.ID+"@"+digest, some))
 			}
 		}
 	}
@@ -120,13 +121,13 @@ func digestsOf(offers []offer) []string {
 	return list
 }
 
-func listModel(id string, offers []offer) listedModel {
+func (rt *Router) listModel(id string, offers []offer) listedModel {
 	owner := offers[0].peer
 	name := owner.Label
 	if name == "" {
 		name = owner.ID.Short()
 	}
-	entry := listedModel{ID: id, Object: "model", OwnedBy: "lobstah:" + name}
+	entry := listedModel{ID: id, Object: "model", Created: rt.started.Unix(), OwnedBy: "lobstah:" + name}
 	facts := agreed(offers)
 	if digests := digestsOf(offers); len(digests) > 1 {
 		facts.Digests = digests

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -183,12 +184,26 @@ func (rt *Router) ledgerFault(w http.ResponseWriter, err error) {
 
 func (rt *Router) notFound(w http.ResponseWriter, r *http.Request) {
 	e := &openai.Error{Status: http.StatusNotFound, Type: "not_found", Message: r.Method + " " + quote(r.URL.Path) + " is nothing that this router has"}
+	if meant := meantPath(r.URL.Path); meant != "" {
+		e.Message += "; did you mean " + meant + "? OpenAI's clients take a base URL that ends in /v1, Anthropic's one without it"
+	}
 	if d := openai.DialectOf(r.URL.Path); d != openai.Unknown {
 		w.Header().Set("Allow", http.MethodPost)
 		e.Status, e.Type, e.Code = http.StatusMethodNotAllowed, "invalid_request_error", "method_not_allowed"
 		e.Message = r.URL.Path + " takes POST only"
 	}
 	writeError(w, e, openai.DialectOf(r.URL.Path))
+}
+
+// meantPath is the path of ours that a client with a wrong base URL is after:
+// it lacks /v1, has it twice, or has something else before it.
+func meantPath(path string) (meant string) {
+	for _, ours := range append(openai.Paths(), "/v1/models") {
+		if path != ours && len(ours) > len(meant) && strings.HasSuffix(strings.TrimSuffix(path, "/"), strings.TrimPrefix(ours, "/v1")) {
+			meant = ours
+		}
+	}
+	return meant
 }
 
 // writeJSON answers with v, without the escapes that HTML would need.

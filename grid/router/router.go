@@ -179,6 +179,7 @@ func (c Config) withDefaults() Config {
 type Router struct {
 	Config
 	self     string // our key's text
+	started  time.Time
 	mux      *http.ServeMux
 	guard    *guard
 	roster   *roster
@@ -205,6 +206,7 @@ func New(config Config) (*Router, error) {
 		return nil, errors.New("router: an identity is needed")
 	}
 	rt := &Router{Config: config.withDefaults(), self: config.Identity.ID().String()}
+	rt.started = rt.Now()
 	rt.guard = newGuard(rt.Config)
 	rt.roster = newRoster(rt.RoundTripper)
 	rt.affinity = newAffinity()
@@ -232,6 +234,7 @@ func (rt *Router) routes() *http.ServeMux {
 	mux.HandleFunc("GET /peers", rt.peers)
 	mux.HandleFunc("GET /pubkey", rt.pubkey)
 	mux.HandleFunc("GET /healthz", rt.healthz)
+	mux.HandleFunc("GET /health", rt.healthz) // where those of engines are, at which watchers look
 	mux.HandleFunc("GET /{$}", rt.root)
 	mux.HandleFunc("/", rt.notFound)
 	return mux
