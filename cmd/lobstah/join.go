@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (c *joinCommand) remember(ctx context.Context, a *app, v invitation.Invitat
 		if err != nil {
 			return grid.Peer{}, err
 		}
-		label = distinctName(label, v.Inviter, all)
+		label = distinctName(cmp.Or(knownAs(v.Inviter, all), label), v.Inviter, all)
 	}
 	peer := grid.Peer{ID: v.Inviter, URL: "https://" + address, Label: label}
 	l, err := a.lists()

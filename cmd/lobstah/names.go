@@ -38,6 +38,15 @@ func nameplates(h home.Home) ([]nameplate, error) {
 	return all, nil
 }
 
+// knownAs is what this machine calls a key already; empty for nothing.
+func knownAs(id key.ID, all []nameplate) string {
+	i := slices.IndexFunc(all, func(n nameplate) bool { return n.id == id && n.label != "" })
+	if i < 0 {
+		return ""
+	}
+	return all[i].label
+}
+
 // distinctName returns label, with a number where another key than id bears it: two
 // machines from one shop have the same host name, and peers revoke NAME has to
 // mean one of them.

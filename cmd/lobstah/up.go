@@ -15,8 +15,18 @@ import (
 const upName = "lobstah up"
 
 type upCommand struct {
-	settings `embed:""`
-	NoCheck  bool `help:"Do not send the one request that checks the whole way."`
+	Router  routerAddress   `embed:""`
+	Worker  workerAddress   `embed:"" prefix:"worker-"`
+	Asking  askingSettings  `embed:""`
+	Serving servingSettings `embed:""`
+	Engines engineSettings  `embed:""`
+	Process processSettings `embed:""`
+
+	Announce  announceSettings  `embed:""`
+	Discovery discoverySettings `embed:""`
+	Nostr     nostrSettings     `embed:""`
+	Mesh      meshSettings      `embed:""`
+	NoCheck   bool              `help:"Do not send the one request that checks the whole way."`
 }
 
 // Help is printed by --help.
