@@ -17,11 +17,8 @@ func TestTraceNamesTheStepThatFails(t *testing.T) {
 	secure := listen(t, testIdentity(t, 1, strongText), true, 0)
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	near, _ := connected(t) // nobody listens where a connection comes from, nor can while it lasts
+	dial := new(net.Dialer).DialContext
 	at := func(url string) string { return "ws" + strings.TrimPrefix(url, "http") }
 	id := func(n byte) key.ID { return testIdentity(t, n, strongText).Pair.ID() }
 	for name, test := range map[string]struct {
@@ -34,8 +31,8 @@ func TestTraceNamesTheStepThatFails(t *testing.T) {
 		"all is well":     {good.url(), id(1), strongText, nil, ""},
 		"and with TLS":    {secure.url(), id(1), strongText, nil, ""},
 		"no URL":          {"http://h", key.ID{}, strongText, nil, StepURL},
-		"no such name":    {"ws://no.such.name.invalid", key.ID{}, strongText, nil, StepDNS},
-		"nobody listens":  {"ws://" + closed.Addr().String(), key.ID{}, strongText, nil, StepTCP},
+		"no such name":    {"ws://no..such.name", key.ID{}, strongText, nil, StepDNS}, // and nobody is asked for it
+		"nobody listens":  {"ws://" + near.LocalAddr().String(), key.ID{}, strongText, nil, StepTCP},
 		"no TLS there":    {"wss" + strings.TrimPrefix(good.url(), "ws"), key.ID{}, strongText, nil, StepTLS},
 		"another program": {at(plain.URL), key.ID{}, strongText, nil, StepWebSocket},
 		"another key":     {good.url(), id(3), strongText, nil, StepKey},
@@ -43,7 +40,7 @@ func TestTraceNamesTheStepThatFails(t *testing.T) {
 		"another secret":  {good.url(), id(1), "another secret", nil, StepSecret},
 		"weak secret":     {good.url(), key.ID{}, "hunter2", nil, StepSecret},
 	} {
-		d := Dialer{Identity: testIdentity(t, 2, test.secret), Admit: test.admit}
+		d := Dialer{Identity: testIdentity(t, 2, test.secret), Admit: test.admit, DialContext: dial} // by no proxy of the environment
 		found := d.Trace(t.Context(), test.url, test.pin)
 		last := found[len(found)-1]
 		if test.failed == "" && (last.Step != StepSecret || last.Err != nil) || test.failed != "" && (last.Step != test.failed || last.Err == nil) {
