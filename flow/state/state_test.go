@@ -83,7 +83,7 @@ func TestExistingModeIsKept(t *testing.T) {
 	t.Parallel()
 	s := Open(t.TempDir())
 	path := filepath.Join(s.Path(), "k.json")
-	if err := os.WriteFile(path, []byte("1"), 0o640); err != nil {
+	if err := errors.Join(os.WriteFile(path, []byte("1"), 0o600), os.Chmod(path, 0o640)); err != nil { // whatever the umask is
 		t.Fatal(err)
 	}
 	if err := s.Set(t.Context(), "k", []byte("2")); err != nil {
@@ -163,9 +163,6 @@ func TestPauseLife(t *testing.T) {
 	}
 	if err := s.Cancel(t.Context(), p.Key); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Cancel of a used pause = %v, want ErrNotFound", err)
-	}
-	if err := s.Retire(t.Context(), p.Key); err != nil {
-		t.Errorf("Retire of a used pause = %v, want nil", err)
 	}
 	if _, err := s.ApprovalKey(p.ApprovalID); err == nil {
 		t.Error("the approval id outlived its pause")

@@ -53,10 +53,14 @@ func TestKillAtEachStep(t *testing.T) {
 	const cuts = 30
 	stats := map[string]int{}
 	for i := range cuts {
+		after := span * time.Duration(i) / (cuts - 10)
+		if i == cuts-1 {
+			after = time.Hour // however much slower the machine has become
+		}
 		for _, text := range []string{killFile, killGates} {
 			w := newWorld(t)
 			file := w.write("flow.lobster", text)
-			w.tornRun(file, span*time.Duration(i)/(cuts-10), stats)
+			w.tornRun(file, after, stats)
 			w.check(t, stats)
 		}
 	}

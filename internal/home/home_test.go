@@ -104,6 +104,35 @@ func TestLockNamesHolder(t *testing.T) {
 	}
 }
 
+// Whoever only looks, however long, keeps nobody from starting.
+func TestLockWaitsForGlances(t *testing.T) {
+	t.Parallel()
+	h := Home{Dir: t.TempDir()}
+	path := filepath.Join(h.Dir, lockFile)
+	looking, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer looking.Close()
+	if free, err := tryLock(looking, false); err != nil || !free {
+		t.Fatalf("a shared lock: %v, %v", free, err)
+	}
+	if taken(path) {
+		t.Error("a glance counts as a holder")
+	}
+	time.AfterFunc(2*lockPatience, func() { looking.Close() })
+	l, err := h.Lock(Holder{PID: os.Getpid()})
+	if err != nil {
+		t.Fatalf("after the glance: %v", err)
+	}
+	if !taken(path) {
+		t.Error("a holder counts as a glance")
+	}
+	if err := l.Unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Two homes may name one identity, which is one machine all the same.
 func TestLockOfSharedIdentity(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,8 @@ const (
 
 	maxHolderBytes = 64 << 10
 	lockPoll       = 20 * time.Millisecond
-	lockPatience   = 200 * time.Millisecond // outlasts the glance of [Home.Holder]
+	lockPatience   = 200 * time.Millisecond // outlasts the glance of [Home.Holder], mostly
+	glances        = 50                     // of that length are waited for
 	editPatience   = 10 * time.Second
 	endPoll        = 50 * time.Millisecond
 )
@@ -91,7 +92,12 @@ func take(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	err = waitLock(context.Background(), f, lockPatience)
+	for range glances {
+		err = waitLock(context.Background(), f, lockPatience)
+		if !errors.Is(err, context.DeadlineExceeded) || taken(path) {
+			break
+		}
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = &HeldError{strings.TrimSuffix(strings.TrimSuffix(path, ".lock"), string(filepath.Separator)+lockFile), readHolder(f)}
 	}
@@ -99,6 +105,22 @@ func take(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// taken reports whether somebody holds a lock file for good, and not only looks
+// at it: on a machine that is busy a glance can last. What cannot be looked at
+// counts as taken.
+func taken(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	free, err := tryLock(f, false)
+	if free {
+		unlock(f)
+	}
+	return err != nil || !free
 }
 
 // Update changes what the lock says about its holder.
@@ -136,7 +158,9 @@ func (l *Lock) Unlock() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for _, f := range l.files {
-		errs = append(errs, f.Truncate(0), f.Close())
+		errs = append(errs, f.Truncate(0))
+		unlock(f)
+		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -173,6 +197,9 @@ func (h Home) Holder() (holder Holder, running bool, err error) {
 	// askers do not disturb each other, and a process that starts meanwhile
 	// tries for longer than this one takes.
 	free, err := tryLock(f, false)
+	if free {
+		unlock(f)
+	}
 	if err != nil || free {
 		return Holder{}, false, err
 	}
@@ -203,6 +230,7 @@ func (h Home) Edit(ctx context.Context, change func() error) (err error) {
 	if err := waitLock(ctx, f, editPatience); err != nil {
 		return fmt.Errorf("lock %s for a change: %w", h.Dir, err)
 	}
+	defer unlock(f)
 	return change()
 }
 

@@ -28,3 +28,9 @@ func tryLock(f *os.File, exclusive bool) (locked bool, err error) {
 		}
 	}
 }
+
+// unlock gives a lock back before its file is closed: a child that this process
+// begins just now holds the open file, too, until it runs a program of its own.
+func unlock(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails only for what is no open file, which has no lock
+}

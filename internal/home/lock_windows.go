@@ -29,3 +29,6 @@ func tryLock(f *os.File, exclusive bool) (locked bool, err error) {
 	}
 	return false, os.NewSyscallError("LockFileEx", err)
 }
+
+// unlock does nothing: children do not get the handle, so closing it suffices.
+func unlock(*os.File) {}

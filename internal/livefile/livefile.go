@@ -133,9 +133,6 @@ func Open[T any](path string, log *slog.Logger, parse func([]byte) (T, error)) (
 	return f, f.read()
 }
 
-// Path returns where the file is.
-func (f *File[T]) Path() string { return f.path }
-
 // Get returns the last good content, which the caller must not change. It waits
 // for nobody: while one caller looks at the file the others get what is known.
 func (f *File[T]) Get() T {

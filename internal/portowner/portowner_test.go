@@ -4,17 +4,23 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+
+	"lobstah/internal/testport"
 )
 
 func TestFind(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := strconv.Atoi(testport.Free()) // which nobody else gets when it is closed
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	owner, ok := Find(port)
 	if runtime.GOOS == "linux" {
 		if !ok || owner.PID != os.Getpid() || !strings.Contains(owner.String(), "process ") {

@@ -32,6 +32,9 @@ func TestRead(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.text), test.mode); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chmod(path, test.mode); err != nil { // whatever the umask is
+			t.Fatal(err)
+		}
 		got, err := Read(path)
 		switch {
 		case test.want == "" && (err != nil || got != "hush-hush"):
