@@ -57,6 +57,7 @@ func (n *Node) dialForever(ctx context.Context, i int) {
 		if err == nil {
 			begin := time.Now()
 			n.noteDial(i, func(d *Dial) { d.Reached, d.Up, d.Err = l.Peer, true, nil })
+			n.cfg.Log.Info("linked to a peer", "url", p.URL, "key", l.Peer.Short())
 			err = n.keep(ctx, l, p.Name)
 			backoff.Lasted(time.Since(begin))
 			n.waitForOther(ctx, l.Peer)

@@ -63,9 +63,17 @@ func (d *Dialer) Dial(ctx context.Context, address string, pin key.ID) (*Link, e
 	defer cancel()
 	l, err := d.dial(ctx, timed, u, pin)
 	if err != nil {
-		return nil, fmt.Errorf("link to %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("link to %s: %w", u.Redacted(), inTime(ctx, timed, err))
 	}
 	return l, nil
+}
+
+// inTime says of an error that the time of the handshake was up, if that is why.
+func inTime(ctx, timed context.Context, err error) error {
+	if ctx.Err() == nil && timed.Err() != nil {
+		return fmt.Errorf("no answer within %v: %w", handshakeTime, context.DeadlineExceeded)
+	}
+	return err
 }
 
 // Visit makes a link as a guest, to the node with this key: it proves both keys
@@ -82,12 +90,12 @@ func (d *Dialer) Visit(ctx context.Context, address string, pin key.ID) (*Link, 
 	defer cancel()
 	s, _, err := d.socket(ctx, timed, u)
 	if err != nil {
-		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), inTime(ctx, timed, err))
 	}
 	conn, err := d.Identity.dialKeys(timed, s, d.admit(pin), alpnGuest)
 	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("visit %s: %w", u.Redacted(), inTime(ctx, timed, err))
 	}
 	return newLink(established{conn: conn, peer: pin, guest: true}, s, true, orHeartbeat(d.Heartbeat)), nil
 }
@@ -149,10 +157,24 @@ func (d *Dialer) upgrade(ctx context.Context, u *url.URL, outer *outerCheck, wra
 		return errors.New("the server redirects, which a node does not do")
 	}}
 	ws, response, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPClient: client})
-	if err != nil && response != nil {
-		return nil, fmt.Errorf("the server answered %s, and not as a node of a mesh: %w", response.Status, err)
+	return ws, upgradeFault(response, err)
+}
+
+// upgradeFault is why there is no WebSocket, without what the libraries say around
+// it: the request, its address, and that it failed.
+func upgradeFault(response *http.Response, err error) error {
+	request, failed := errors.AsType[*url.Error](err)
+	switch {
+	case err == nil:
+		return nil
+	case failed && response != nil: // a redirect
+		return fmt.Errorf("the server answered %s, and not as a node of a mesh: %w", response.Status, request.Err)
+	case failed:
+		return request.Err
+	case response != nil && response.StatusCode != http.StatusSwitchingProtocols:
+		return fmt.Errorf("the server answered %s, and not as a node of a mesh", response.Status)
 	}
-	return ws, err
+	return err
 }
 
 func (d *Dialer) admit(pin key.ID) func(key.ID) error {

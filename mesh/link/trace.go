@@ -116,6 +116,9 @@ func (t *tracer) resolve(ctx context.Context, target string, proxied bool, err e
 	if _, parseErr := netip.ParseAddr(host); parseErr != nil {
 		var found []netip.Addr
 		found, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		for i, addr := range found {
+			found[i] = addr.Unmap()
+		}
 		note = fmt.Sprintf("%s is %v", host, found)
 	}
 	if proxied {
