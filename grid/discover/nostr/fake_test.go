@@ -126,10 +126,11 @@ var (
 	now    = time.Now()
 )
 
-// relay makes a client of one relay, which is impatient.
+// relay makes a client of one relay, at the time of the offers and with the
+// patience for a busy machine.
 func relay(t testing.TB, address string, change ...func(*Config)) *Relay {
 	t.Helper()
-	c := Config{Secret: secret}
+	c := Config{Secret: secret, Now: func() time.Time { return now }}
 	for _, f := range change {
 		f(&c)
 	}
@@ -137,7 +138,7 @@ func relay(t testing.TB, address string, change ...func(*Config)) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list[0].patience, list[0].silence = 20*time.Second, 10*time.Second
+	list[0].patience, list[0].silence = 5*time.Minute, 2*time.Minute
 	return list[0]
 }
 

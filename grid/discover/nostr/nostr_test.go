@@ -247,14 +247,17 @@ func TestRefusedEvents(t *testing.T) {
 		`["OK",ID,false,"blocked: \u001b[31mgo away"]`: `the relay did not take it: "blocked: \x1b[31mgo away"`,
 		`["OK",ID,false]`:                                  `the relay did not take it: ""`,
 		`["OK",ID,false,"rate-limited: slower"]`:           "asked again in 1m0s",
-		`["NOTICE","pay first"]`:                           `silent for 100ms; it said "pay first"`,
-		`["OK","` + strings.Repeat("0", 64) + `",true,""]`: "silent",
+		`["NOTICE","pay first"]`:                           `it said "pay first"`,
+		`["OK","` + strings.Repeat("0", 64) + `",true,""]`: "silent for 100ms",
 		`["OK",ID,"true"]`:                                 "did not take it",
 	} {
+		silent := strings.HasPrefix(want, "silent")
 		c := relay(t, serve(t, func(ctx context.Context, ws *websocket.Conn, m []json.RawMessage) bool {
-			return say(ctx, ws, "%s", strings.Replace(answer, "ID", fmt.Sprintf(`"%x"`, parse(t, m[1]).id), 1))
+			return say(ctx, ws, "%s", strings.Replace(answer, "ID", fmt.Sprintf(`"%x"`, parse(t, m[1]).id), 1)) && silent // else it hangs up
 		}))
-		c.silence = 100 * time.Millisecond
+		if silent {
+			c.silence = 100 * time.Millisecond
+		}
 		if _, err := c.Publish(t.Context(), offer(t, 1, now, "https://h:1")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", answer, err, want)
 		}
@@ -272,7 +275,7 @@ func TestRefusedEvents(t *testing.T) {
 }
 
 // bad relays, none of which may hold up or change what a good one tells.
-func bad(t *testing.T) map[string]script {
+func bad(t *testing.T, now time.Time) map[string]script {
 	good := published(t, offer(t, 1, now, "https://forged:1"), now)
 	forged := *good
 	forged.signature[5] ^= 1
@@ -335,15 +338,14 @@ func bad(t *testing.T) map[string]script {
 
 func TestBadRelays(t *testing.T) {
 	t.Parallel()
-	for name, s := range bad(t) {
+	for name, s := range bad(t, now) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := relay(t, serve(t, s))
 			much := slices.Contains([]string{"endless", "endless message", "huge messages"}, name)
-			if !much {
+			if !much && name != "forged" {
 				c.silence, c.patience = time.Second, 10*time.Second
 			}
-			began := time.Now()
 			urls, err := collect(t, c)
 			if len(urls) != 0 {
 				t.Errorf("it made us believe in %v", urls)
@@ -354,9 +356,6 @@ func TestBadRelays(t *testing.T) {
 			if errors.Is(err, discover.ErrPart) != much {
 				t.Errorf("error: %v", err)
 			}
-			if took := time.Since(began); took > c.patience+30*time.Second {
-				t.Errorf("it took %s", took)
-			}
 		})
 	}
 }
@@ -365,9 +364,10 @@ func TestBadRelays(t *testing.T) {
 // tell at once, and nothing else.
 func TestBadRelaysAmongGood(t *testing.T) {
 	t.Parallel()
+	now := time.Now()
 	mine, both := published(t, offer(t, 11, now, "https://mine:1"), now), published(t, offer(t, 12, now, "https://both:1"), now)
 	urls := []string{serve(t, (&honest{}).add(mine, both).script), serve(t, (&honest{}).add(both).script)}
-	for _, s := range bad(t) {
+	for _, s := range bad(t, now) {
 		urls = append(urls, serve(t, s))
 	}
 	relays, err := Relays(urls, Config{})
@@ -476,9 +476,9 @@ func TestAnnouncingAmongBadRelays(t *testing.T) {
 		return announce.Offer{URL: "https://h:1", TTL: 5 * time.Minute}, nil
 	}}
 	for _, r := range relays {
-		r.silence = 300 * time.Millisecond
 		config.Boards = append(config.Boards, r)
 	}
+	relays[1].silence = 300 * time.Millisecond
 	a := discover.NewAnnouncer(config)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
