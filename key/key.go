@@ -107,9 +107,6 @@ func (p Pair) Seed() [ed25519.SeedSize]byte { return [ed25519.SeedSize]byte(p.pr
 // Sign returns the 64-byte signature over message.
 func (p Pair) Sign(message []byte) []byte { return ed25519.Sign(p.private, message) }
 
-// Private returns the key for libraries that sign by themselves (checkpoints).
-func (p Pair) Private() ed25519.PrivateKey { return p.private }
-
 // LogValue keeps the secret out of logs.
 func (p Pair) LogValue() slog.Value { return p.ID().LogValue() }
 

@@ -75,14 +75,6 @@ func (s *Store) Claim(ctx context.Context, key string) error {
 	return s.consume(ctx, key, "")
 }
 
-// Retire uses up a pause that another one has replaced. One that is gone already is no error.
-func (s *Store) Retire(ctx context.Context, key string) error {
-	if err := s.consume(ctx, key, ""); !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	return s.dropApprovals(key)
-}
-
 // consume puts a marker in a pause's place, which names the pause that follows it, if any.
 func (s *Store) consume(ctx context.Context, key, successor string) error {
 	if !IsPauseKey(key) {

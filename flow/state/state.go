@@ -2,7 +2,7 @@
 // that wait for a person, the short ids by which a person names them, answers of models, and the journal of past runs.
 //
 // Start from [Dir] and [Open]. A [Store] has three kinds of calls: Get, Set and Update for a pipeline's own keys; SavePause, LoadPause,
-// Claim, Retire and Discard for runs that wait; ApprovalKey and Approvals for ids. [DecodeToken] and [Token.Encode] are the text that a
+// Claim, Cancel and Discard for runs that wait; ApprovalKey and Waiting for ids. [DecodeToken] and [Token.Encode] are the text that a
 // caller hands back to resume. [Cache] keeps model answers beside the working directory, [Journal] appends what happened.
 //
 // Documents are bytes of JSON here; the packages that write them know their shape. The layout on disk is the one of the program we

@@ -115,9 +115,6 @@ func Open(path string, log *slog.Logger) (*List, error) {
 	return &List{live}, nil
 }
 
-// Path returns where the file is.
-func (l *List) Path() string { return l.live.Path() }
-
 // Allowed reports whether id is on the list, as it is or was within the last
 // second, has not expired, and under which label.
 func (l *List) Allowed(id key.ID) (label string, ok bool) {

@@ -53,9 +53,6 @@ func Open(path string, log *slog.Logger) (*File, error) {
 	return &File{live}, nil
 }
 
-// Path returns where the file is.
-func (f *File) Path() string { return f.live.Path() }
-
 // Peers returns the list, at most a second old. The caller must not change it.
 func (f *File) Peers() []grid.Peer { return f.live.Get() }
 

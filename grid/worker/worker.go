@@ -113,9 +113,6 @@ func New(c Config) *Worker {
 	return w
 }
 
-// ID is the worker's public key.
-func (w *Worker) ID() key.ID { return w.id }
-
 // Run keeps the engine's facts fresh and retries a ledger that failed, until
 // ctx ends.
 func (w *Worker) Run(ctx context.Context) {

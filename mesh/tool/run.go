@@ -40,9 +40,8 @@ func (s *Server) Invoke(ctx context.Context, c Caller, r *Request, on func(*Even
 	if err := s.ask(c); err != nil {
 		return s.signed(err)
 	}
-	policy := s.policy.Load()
 	call := &Call{ID: rand.Text(), Caller: c, Tool: r.Tool, Args: r.Args, Key: r.IdempotencyKey}
-	verdict := policy.Decide(c, r.Tool, r.Args)
+	verdict := s.opt.Policy.Decide(c, r.Tool, r.Args)
 	if verdict.Refusal != nil {
 		return s.refused(call, verdict.Refusal)
 	}

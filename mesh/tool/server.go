@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lobstah/key"
@@ -53,10 +52,9 @@ type Options struct {
 
 // A Server runs tools for other nodes. It is an http.Handler for [Path].
 type Server struct {
-	opt    Options
-	policy atomic.Pointer[Policy]
-	mux    *http.ServeMux
-	log    *slog.Logger
+	opt Options
+	mux *http.ServeMux
+	log *slog.Logger
 
 	ctx    context.Context // of all calls
 	cancel context.CancelCauseFunc
@@ -84,16 +82,12 @@ func NewServer(opt Options) (*Server, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{opt: opt, mux: http.NewServeMux(), log: opt.Log, running: map[string]*running{}, keyed: map[callKey]*running{}, limits: map[key.ID]*limits{}}
-	s.policy.Store(opt.Policy)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.mux.HandleFunc("GET "+Path, s.serveList)
 	s.mux.HandleFunc("POST "+Path+"/invoke", s.serveInvoke)
 	s.mux.HandleFunc("POST "+Path+"/cancel", s.serveCancel)
 	return s, nil
 }
-
-// SetPolicy replaces the policy for all calls that begin from now on.
-func (s *Server) SetPolicy(p *Policy) { s.policy.Store(p) }
 
 // Close ends all calls and waits for them.
 func (s *Server) Close() error {
@@ -167,7 +161,6 @@ type Listing struct {
 // List tells the tools that a caller may use.
 func (s *Server) List(ctx context.Context, c Caller) (infos []Info, problems []string) {
 	infos = []Info{}
-	policy := s.policy.Load()
 	for _, b := range s.opt.Backends {
 		found, err := b.Tools(ctx)
 		if err != nil {
@@ -176,13 +169,13 @@ func (s *Server) List(ctx context.Context, c Caller) (infos []Info, problems []s
 		}
 		for _, info := range found {
 			taken := func(other Info) bool { return other.Name == info.Name }
-			if policy.Offers(c, info.Name) && !slices.ContainsFunc(infos, taken) {
+			if s.opt.Policy.Offers(c, info.Name) && !slices.ContainsFunc(infos, taken) {
 				infos = append(infos, info)
 			}
 		}
 	}
 	slices.SortStableFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
-	if refusal := policy.Welcomes(c); len(infos) == 0 && refusal != nil {
+	if refusal := s.opt.Policy.Welcomes(c); len(infos) == 0 && refusal != nil {
 		problems = append(problems, refusal.Message) // why the list is empty
 	}
 	return infos, problems
@@ -193,7 +186,7 @@ func (s *Server) serveInvoke(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if refusal := s.policy.Load().Welcomes(c); refusal != nil { // before it may send a body
+	if refusal := s.opt.Policy.Welcomes(c); refusal != nil { // before it may send a body
 		s.answerError(w, s.refused(&Call{ID: rand.Text(), Caller: c}, refusal))
 		return
 	}

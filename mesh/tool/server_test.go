@@ -537,8 +537,9 @@ func TestHTTP(t *testing.T) {
 
 func TestListOfTools(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.SetPolicy(policy(t, `{"enabled":true,"callers":{"home-01":{"allow":["echo","hang"]}}}`, true))
+	w := newWorld(t, func(o *Options) {
+		o.Policy = policy(t, `{"enabled":true,"callers":{"home-01":{"allow":["echo","hang"]}}}`, true)
+	})
 	for _, c := range []struct {
 		caller Caller
 		names  []string

@@ -221,9 +221,6 @@ func (m *Model) Architecture() string { return "llama" }
 // Parameters counts the numbers in the model's tensors.
 func (m *Model) Parameters() int64 { return m.params }
 
-// Size is the file's size in bytes.
-func (m *Model) Size() int64 { return m.size }
-
 // Type is the type of the file's matrices: "F32", "F16" or "Q8_0".
 func (m *Model) Type() string { return m.file.String() }
 
