@@ -225,7 +225,7 @@ func TestNamesMustBePinned(t *testing.T) {
 	}
 	pinning := start(t, 4, http.NotFoundHandler(), dials(hub.url), func(c *mesh.Config) { c.Pins = map[string]key.ID{"friend": office} })
 	pinning.sees(hub)
-	until(t, "the office is known", func() bool { _, ok := pinning.status(office); return ok })
+	until(t, "the office is alive", func() bool { m, ok := pinning.status(office); return ok && m.Status == member.Alive })
 	if got, err := get(t, pinning, "mesh://friend/"); err != nil || !strings.Contains(got, pinning.ID().String()) {
 		t.Errorf("a pinned name gave %q, %v", got, err)
 	}
@@ -250,23 +250,21 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
-// A newer process with the same key takes over at once, and the older one stops.
+// A newer process with the same key takes over at once: nobody waits for heartbeats
+// to fail, which take an hour here.
 func TestNewerProcessWins(t *testing.T) {
 	t.Parallel()
-	hub := start(t, 1, http.NotFoundHandler())
-	old := start(t, 2, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "old") }), dials(hub.url),
+	patient := func(c *mesh.Config) { c.Beat = time.Hour }
+	hub := start(t, 1, http.NotFoundHandler(), patient)
+	old := start(t, 2, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "old") }), dials(hub.url), patient,
 		func(c *mesh.Config) { c.Epoch = 5 })
 	hub.sees(old)
-	begin := time.Now()
-	start(t, 2, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "new") }), dials(hub.url),
+	start(t, 2, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "new") }), dials(hub.url), patient,
 		func(c *mesh.Config) { c.Epoch = 6 })
 	until(t, "the newer process answers", func() bool {
 		got, err := get(t, hub, "mesh://"+old.ID().String()+"/")
 		return err == nil && got == "new"
 	})
-	if took := time.Since(begin); took > 30*time.Second { // three missed heartbeats would be 45 s
-		t.Errorf("the takeover took %s", took)
-	}
 }
 
 func TestRevocationEndsTheLink(t *testing.T) {
@@ -299,16 +297,15 @@ func TestBothDialEachOther(t *testing.T) {
 	a := start(t, 1, http.HandlerFunc(whoami))
 	b := start(t, 2, http.HandlerFunc(whoami), dials(a.url))
 	c := start(t, 3, http.HandlerFunc(whoami), dials(a.url), dials(b.url), dials(a.url)) // twice the same
+	c.sees(a, b)
+	// Its links with a replace each other until one is left; those who use them meanwhile
+	// are cut off. There is one with b.
+	until(t, "the link with b is up", func() bool { m, ok := c.status(b.ID()); return ok && m.Direct })
 	for range 20 {
-		if got, err := get(t, settled(c, a, b), "mesh://"+b.ID().String()+"/"); err != nil || !strings.Contains(got, c.ID().String()) {
+		if got, err := get(t, c, "mesh://"+b.ID().String()+"/"); err != nil || !strings.Contains(got, c.ID().String()) {
 			t.Fatalf("got %q, %v", got, err)
 		}
 	}
-}
-
-func settled(r *running, others ...*running) *running {
-	r.sees(others...)
-	return r
 }
 
 func TestConnectionsKnowTheirPeer(t *testing.T) {
