@@ -57,8 +57,8 @@ func TestHooks(t *testing.T) {
 		{"a tool that needs one", Approval{Command: sh("false"), Tools: []string{"ex*"}}, "ended with code 1"},
 		{"an address that says yes", Approval{URL: server.URL + "/yes"}, ""},
 		{"an address that says no", Approval{URL: server.URL + "/no"}, "not today"},
-		{"another status", Approval{URL: server.URL + "/created"}, "201"},
-		{"a redirect", Approval{URL: server.URL + "/away"}, "307"},
+		{"another status", Approval{URL: server.URL + "/created"}, "answered 201"},
+		{"a redirect", Approval{URL: server.URL + "/away"}, "answered 307"},
 		{"an address that waits", Approval{URL: server.URL + "/silent", Timeout: 1}, "nobody answered within 1s"},
 		{"nobody there", Approval{URL: "http://127.0.0.1:1/"}, "cannot be reached"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,19 +37,20 @@ type wire struct {
 	target string
 	listen net.Listener
 
-	mu    sync.Mutex
-	down  bool // guarded by mu, as what follows
-	conns map[net.Conn]bool
-	// until the cut in each direction; negative for never
-	up, back int64
+	mu       sync.Mutex
+	down     bool // guarded by mu, as what follows
+	conns    map[net.Conn]bool
+	up, back int64 // bytes until the cut in each direction
 }
+
+const never = math.MaxInt64
 
 func newWire(t testing.TB, target string) *wire {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{t: t, target: target, listen: l, conns: map[net.Conn]bool{}, up: -1, back: -1}
+	w := &wire{t: t, target: target, listen: l, conns: map[net.Conn]bool{}, up: never, back: never}
 	var accepting sync.WaitGroup
 	accepting.Go(func() {
 		for {
@@ -101,10 +103,10 @@ func (w *wire) copy(to, from net.Conn, left *int64) {
 			return
 		}
 		w.mu.Lock()
-		if *left >= 0 {
+		if *left != never {
 			*left -= int64(n)
 		}
-		over := *left < 0 && *left != -1
+		over := *left < 0
 		w.mu.Unlock()
 		if over {
 			w.cut()
@@ -129,7 +131,7 @@ func (w *wire) cut() {
 func (w *wire) mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.down, w.up, w.back = false, -1, -1
+	w.down, w.up, w.back = false, never, never
 }
 
 func (w *wire) isDown() bool {
@@ -404,12 +406,12 @@ var (
 			name: "before the call", before: func(p *pair) { p.wire.cut() },
 			args: func(p *pair) object { return p.line("echo done") }, code: tool.CodeUnreachable,
 		}, {
-			name: "in the middle of the request", before: func(p *pair) { p.wire.cutAfter(300_000, -1) },
+			name: "in the middle of the request", before: func(p *pair) { p.wire.cutAfter(300_000, never) },
 			args: func(p *pair) object {
 				return object{"argv": append([]string{"sh", "-c", p.line("echo done")["command"].(string)}, large...)}
 			}, code: tool.CodeUnreachable,
 		}, {
-			name: "before the answer begins", before: func(p *pair) { p.wire.cutAfter(-1, 0) },
+			name: "before the answer begins", before: func(p *pair) { p.wire.cutAfter(never, 0) },
 			args: func(p *pair) object { return p.line("echo done") }, code: tool.CodeUnreachable, most: 1,
 		}, {
 			name: "when it has begun", args: func(p *pair) object { return p.line(waits()) },
@@ -427,7 +429,7 @@ var (
 				}
 			}, code: tool.CodeOutcome, most: 1, pid: true,
 		}, {
-			name: "in the middle of its result", before: func(p *pair) { p.wire.cutAfter(-1, 300_000) },
+			name: "in the middle of its result", before: func(p *pair) { p.wire.cutAfter(never, 300_000) },
 			args: func(p *pair) object { return p.line("head -c 900000 /dev/zero | tr '\\0' x; echo done") }, code: tool.CodeOutcome, most: 1,
 		},
 	}

@@ -83,10 +83,8 @@ func TestAProgramIsKilledWithItsTask(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("not wanted any longer")
-	began := time.Now()
-	_, err := run(t, ctx, "hang", func(string) { cancel(stop) })
-	if !errors.Is(err, stop) || time.Since(began) > time.Minute {
-		t.Errorf("it ended after %v with %v", time.Since(began), err)
+	if _, err := run(t, ctx, "hang", func(string) { cancel(stop) }); !errors.Is(err, stop) { // it would hang for an hour
+		t.Errorf("it ended with %v, want %v", err, stop)
 	}
 }
 
