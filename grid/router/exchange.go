@@ -114,7 +114,7 @@ func (x *exchange) run(v *view) {
 			break
 		}
 		if len(x.wish.tried) > 0 && !rt.budget.spend() {
-			c.health.released()
+			c.released()
 			x.denied = true
 			break
 		}
@@ -146,19 +146,19 @@ func (x *exchange) note(a *attempt, o *outcome) {
 	rt, p := x.rt, a.peer
 	switch o.kind {
 	case answered:
-		p.health.succeeded()
+		a.succeeded()
 		rt.servedBefore(&x.wish, p.ID)
 	case passed, refused:
-		p.health.succeeded()
+		a.succeeded()
 	case failed, broken:
 		if o.err == errTotal {
-			p.health.released() // it may have been the earlier peers that took so long
+			a.released() // it may have been the earlier peers that took so long
 			break
 		}
-		p.health.failed(rt.Now(), o.err.Error())
+		a.offer.failed(rt.Now(), o.err)
 		rt.counts.failures.Add(1)
 	case gone:
-		p.health.released()
+		a.released()
 	}
 	if o.kind != answered && o.kind != passed {
 		p.poke() // it is not as we thought, or owes a receipt

@@ -269,9 +269,7 @@ func TestOnlyFaultsOfThePeerExcludeIt(t *testing.T) {
 				for range 2 {
 					w.chat(askStream)
 				}
-				p.health.mu.Lock()
-				excluded := p.health.failures >= failuresToExclude
-				p.health.mu.Unlock()
+				excluded := !offer{peer: p, model: &grid.Model{ID: "m"}}.ready(time.Now(), false)
 				refusal := strings.HasPrefix(fault.name, "4") && !strings.Contains(fault.name, "page") || strings.Contains(fault.name, "with Retry-After")
 				if want := !refusal && fault.stream != complete; excluded != want {
 					t.Errorf("excluded after two times: %t, want %t", excluded, want)

@@ -139,7 +139,7 @@ func (f *follower) choose(ctx context.Context) error {
 	if !ok {
 		return f.nobody(ctx, v)
 	}
-	c.health.released() // submitting tells how it is
+	c.released() // submitting tells how it is
 	f.place.Peer, f.place.Remote, f.place.Key, f.place.Proofs = c.ID, "", receipt.NewNonce(), nil
 	return nil // noted before it is sent
 }

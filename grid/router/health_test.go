@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,88 @@ func TestTwoFailuresExcludeFor30SecondsThenOneProbe(t *testing.T) {
 			t.Errorf("asked %d times, want that a probe brought it back", got)
 		}
 	})
+}
+
+// A model that does not fit into memory is no reason to leave out the others of
+// its machine.
+func TestAFailingModelDoesNotExcludeTheOthersOfItsPeer(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		only := w.workers[0]
+		only.change(func() {
+			only.capacity.Models = []string{"m", "big"}
+			only.answer = func(rw http.ResponseWriter, r *http.Request, body []byte) {
+				if strings.Contains(string(body), `"big"`) {
+					boom(rw, r, false)
+					return
+				}
+				only.good(rw, r, body)
+			}
+		})
+		w.repoll()
+		askBig := strings.Replace(askWhole, `"m"`, `"big"`, 1)
+		for range 2 {
+			if got := w.chat(askBig); got.status != 502 {
+				t.Fatalf("status %d, want 502: %s", got.status, got.body)
+			}
+		}
+		if got := w.chat(askWhole); got.status != 200 {
+			t.Errorf("the other model: %d %s", got.status, got.body)
+		}
+		if got := w.chat(askBig); got.status != 503 || !strings.Contains(got.body, "w1 is excluded (500 boom)") || got.header.Get("Retry-After") != "5" {
+			t.Errorf("the failing model: %d %s, Retry-After %q", got.status, got.body, got.header.Get("Retry-After"))
+		}
+		var peers []listedPeer
+		if err := json.Unmarshal([]byte(w.get("/peers").body), &peers); err != nil || len(peers) != 1 {
+			t.Fatalf("%d peers, %v", len(peers), err)
+		}
+		if s := peers[0].State; s.Status != "ready" || !slices.Equal(s.Failing, []string{"big"}) || s.LastError != "big: 500 boom" {
+			t.Errorf("the peer is shown as %+v", s)
+		}
+		time.Sleep(lastExclusion)
+		only.change(func() { only.answer = only.good })
+		if got := w.chat(askBig); got.status != 200 {
+			t.Errorf("the probe: %d %s", got.status, got.body)
+		}
+		if got := w.chat(askBig); got.status != 200 || w.rt.roster.current.Load().peers[0].ailing.of("big") != nil {
+			t.Errorf("after the probe: %d %s", got.status, got.body)
+		}
+	})
+}
+
+// What a peer's engine says ends with the model; a peer that does not answer at
+// all is left out with all its models.
+func TestAPeerThatDoesNotAnswerIsExcludedWithAllItsModels(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 2, nil, func(t *testing.T, w *world) {
+		first := w.workers[0]
+		first.change(func() { first.capacity.Models, first.capacity.Tier = []string{"m", "n"}, grid.Interactive })
+		w.repoll()
+		first.answers(func(http.ResponseWriter, *http.Request, bool) { panic(http.ErrAbortHandler) })
+		for range 2 {
+			w.chat(askWhole)
+		}
+		before := first.count()
+		if got := w.chat(strings.Replace(askWhole, `"m"`, `"n"`, 1)); got.status != 503 || first.count() != before {
+			t.Errorf("its other model: %d %s, asked %d times, want %d", got.status, got.body, first.count(), before)
+		}
+	})
+}
+
+func TestManyFailingModelsAreForgotten(t *testing.T) {
+	t.Parallel()
+	var a ailing
+	now := time.Now()
+	for i := range 3*maxAiling + 1 {
+		a.failed(fmt.Sprint("m", i), now, "no")
+		if len(a.models) > maxAiling {
+			t.Fatalf("%d models are remembered, want at most %d", len(a.models), maxAiling)
+		}
+	}
+	last := fmt.Sprint("m", 3*maxAiling)
+	if a.failed(last, now, "again"); a.of(last).ready(now, false) {
+		t.Error("the latest failure is forgotten")
+	}
 }
 
 func TestProbeIsOneAtATime(t *testing.T) {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -24,8 +25,11 @@ func (a *attempt) declined(response *http.Response) outcome {
 		kind: judge(status, h, body), status: status, retryAfter: retryAfter(h, a.rt.Now()),
 		err: &heardError{strconv.Itoa(status), " " + openai.ParseError(status, body[:min(len(body), maxRefusalBody)]).Message},
 	}
-	if 300 <= status && status < 400 {
+	switch {
+	case 300 <= status && status < 400:
 		o.err = fmt.Errorf("%d: the peer redirects, which is never followed", status)
+	case isPage(h, body): // what is said of it are our own words
+		o.err = errors.New(o.err.Error())
 	}
 	if status == http.StatusUnauthorized {
 		o.resign = a.learnClock(h)
@@ -52,10 +56,15 @@ func orText(body []byte, err error) []byte {
 	return (&openai.Error{Type: "invalid_request_error", Message: err.Error()}).JSON()
 }
 
-// judge says what a status other than 200 means. A web page comes from no
-// worker, so it is a failure whatever its status.
+// isPage tells a web page, which comes from no worker.
+func isPage(h http.Header, body []byte) bool {
+	return mediaType(h) == "text/html" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
+}
+
+// judge says what a status other than 200 means. A web page is a failure
+// whatever its status.
 func judge(status int, h http.Header, body []byte) kind {
-	page := mediaType(h) == "text/html" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
+	page := isPage(h, body)
 	switch status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
 		http.StatusMethodNotAllowed, http.StatusRequestTimeout, http.StatusTooManyRequests:

@@ -2,6 +2,7 @@ package router
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -85,6 +86,7 @@ type peerState struct {
 	FirstToken  float64   `json:"firstTokenSeconds,omitempty"`
 	Version     string    `json:"version,omitempty"`
 	Signs       bool      `json:"signs,omitempty"`
+	Failing     []string  `json:"failingModels,omitempty"` // left out for now, since the engine failed with them
 	LastError   string    `json:"lastError,omitempty"`
 }
 
@@ -100,6 +102,9 @@ func (rt *Router) peers(w http.ResponseWriter, _ *http.Request) {
 func (p *peer) state(now time.Time) peerState {
 	s := peerState{InFlight: p.running.Load()}
 	s.Status, s.LastError = p.health.report(now)
+	if models, said := p.ailing.excluded(now); len(models) > 0 {
+		s.Failing, s.LastError = models, cmp.Or(s.LastError, models[0]+": "+said)
+	}
 	speed, first := p.pace.read(now)
 	s.Speed, s.FirstToken = math.Round(10*speed)/10, first.Round(time.Millisecond).Seconds()
 	f := p.facts.Load()

@@ -47,7 +47,7 @@ func (rt *Router) pick(v *view, w *wish) (choice, bool) {
 			return choice{}, false
 		}
 		c, reason := rt.choose(list, w)
-		probe, ok := c.health.claim(now, last)
+		probe, ok := c.claim(now, last)
 		if !ok {
 			continue // another request claimed its probe just now
 		}
@@ -96,7 +96,7 @@ func (w *wish) window(list []candidate, offers []offer, now time.Time, last bool
 
 // takes reports whether an offer may be picked.
 func (w *wish) takes(o offer, now time.Time, last bool) bool {
-	return (w.digest == "" || o.model.Digest == w.digest) && o.health.ready(now, last) && !slices.Contains(w.tried, o.peer)
+	return (w.digest == "" || o.model.Digest == w.digest) && o.ready(now, last) && !slices.Contains(w.tried, o.peer)
 }
 
 // longestOut keeps the one whose latest failure is oldest.
@@ -105,7 +105,7 @@ func longestOut(list []candidate) []candidate {
 		return list
 	}
 	oldest := slices.MinFunc(list, func(a, b candidate) int {
-		return a.health.until(true).Compare(b.health.until(true))
+		return a.until(true).Compare(b.until(true))
 	})
 	return []candidate{oldest}
 }

@@ -44,7 +44,7 @@ func (rt *Router) Rooms(model string) []Room {
 	now := rt.Now()
 	var rooms, peoples []Room
 	for _, o := range rt.roster.sync(rt.Peers.List()).serving(model) {
-		if !o.health.ready(now, false) {
+		if !o.ready(now, false) {
 			continue
 		}
 		load := o.load(now, grid.Batch)

@@ -21,6 +21,7 @@ type peer struct {
 	badURL  error
 	way     http.RoundTripper
 	health  health
+	ailing  ailing
 	facts   atomic.Pointer[facts] // nil until a poll succeeded
 	running atomic.Int64          // our requests that it works on
 	placed  atomic.Int64          // our jobs that it has

@@ -9,7 +9,7 @@
 // answer on (whole.go, stream.go, client.go) or say why there is none
 // (verdict.go), settle (settle.go). In the background go the polls of each
 // peer's capacity (poll.go) and late receipts (pending.go, asked.go), and what
-// they learn (roster.go, health.go, clock.go). Jobs, which are answered later,
+// they learn (roster.go, health.go, ailing.go, clock.go). Jobs, which are answered later,
 // are accepted in order.go and seen through at a peer in follow.go (submit.go,
 // deliver.go, withdraw.go); grid/jobs keeps them.
 //
@@ -20,7 +20,8 @@
 //
 // # Decisions
 //
-// A peer that failed twice in a row is left out for 30 s, then gets one probe.
+// A peer that failed twice in a row is left out for 30 s, then gets one probe;
+// where it told that its engine failed, it is left out for that model only.
 // When all peers of a model are out, the one that has been out longest may be
 // probed after 5 s already: somebody who repaired the only worker should not
 // wait. A capacity poll that fails twice leaves a peer out until one succeeds.

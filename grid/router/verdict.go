@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 )
 
@@ -49,27 +50,32 @@ func noOffer(v *view, model string, now time.Time) *openai.Error {
 		Message: fmt.Sprintf("no healthy peer reports support for model %q", model), Extra: map[string]any{"model": model},
 	}
 	var reasons []string
-	peers := v.peers
-	if len(offers) > 0 {
-		peers = nil
-		for _, o := range offers {
-			peers = append(peers, o.peer)
-		}
+	for _, o := range offers {
+		reasons = append(reasons, o.absence(now, e))
 	}
-	for _, p := range peers {
-		if p.health.lost() {
-			p.poke() // it may be back
-			e.RetryAfter = min(e.RetryAfter, 2*time.Second)
-		}
-		state := p.state(now)
-		said := cmp.Or(state.LastError, "not asked yet")
-		reasons = append(reasons, fmt.Sprintf("%s is %s (%s)", p.Name(), state.Status, quote(said)))
-		if until := p.health.until(true); !until.IsZero() {
-			e.RetryAfter = min(e.RetryAfter, max(until.Sub(now), time.Second))
+	if len(offers) == 0 {
+		for _, p := range v.peers {
+			reasons = append(reasons, offer{peer: p, model: &grid.Model{ID: model}}.absence(now, e))
 		}
 	}
 	e.Message += ": " + some(reasons)
 	return e
+}
+
+// absence says why an offer is not asked, and has e tell when it may be.
+func (o offer) absence(now time.Time, e *openai.Error) string {
+	if o.health.lost() {
+		o.poke() // it may be back
+		e.RetryAfter = min(e.RetryAfter, 2*time.Second)
+	}
+	if until := o.until(true); !until.IsZero() {
+		e.RetryAfter = min(e.RetryAfter, max(until.Sub(now), time.Second))
+	}
+	status, said := o.report(now)
+	if status == "ready" && o.facts.Load() == nil {
+		status = "unknown"
+	}
+	return fmt.Sprintf("%s is %s (%s)", o.Name(), status, quote(cmp.Or(said, "not asked yet")))
 }
 
 func unknownModel(v *view, model string) *openai.Error {
