@@ -8,11 +8,13 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"lobstah/grid"
 	"lobstah/grid/engine"
@@ -338,22 +340,23 @@ func TestUntaggedNameMeansLatest(t *testing.T) {
 
 func TestEngineThatCannotBeReached(t *testing.T) {
 	t.Parallel()
-	e := says(wholeChat, "")
-	e.modelsErr = errors.New("connection refused; start it with: ollama serve")
-	url := serve(t, newTestWorker(e, nil, nil))
-	for _, r := range []*http.Request{
-		post(t, url, chatPath, chatBody),
-		post(t, url, "/capacity", "", func(r *http.Request) { r.Method = "GET" }),
-		post(t, url, "/healthz", "", func(r *http.Request) { r.Method = "GET" }),
-	} {
-		got := do(t, r)
-		if got.status != 503 || !strings.Contains(got.body, "ollama serve") {
-			t.Errorf("%s: %d %s", r.URL.Path, got.status, got.body)
+	synctest.Test(t, func(t *testing.T) { // in which no time passes
+		e := says(wholeChat, "")
+		e.modelsErr = errors.New("connection refused; start it with: ollama serve")
+		w := newTestWorker(e, nil, nil)
+		for path, method := range map[string]string{chatPath: "POST", "/capacity": "GET", "/healthz": "GET"} {
+			r := httptest.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(chatBody))
+			r.RemoteAddr = "127.0.0.1:1"
+			rec := httptest.NewRecorder()
+			w.ServeHTTP(rec, r)
+			if rec.Code != 503 || !strings.Contains(rec.Body.String(), "ollama serve") {
+				t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+			}
 		}
-	}
-	if e.polls != 1 {
-		t.Errorf("the engine was asked %d times for its models within moments; want 1", e.polls)
-	}
+		if e.polls != 1 {
+			t.Errorf("the engine was asked %d times for its models within moments; want 1", e.polls)
+		}
+	})
 }
 
 func TestBodyBudget(t *testing.T) {
