@@ -90,10 +90,6 @@ type Quota struct {
 // idempotency key before (again is true). once is empty without a key. With
 // only, no new job is kept.
 func (s store) submit(ctx context.Context, j *Job, once []byte, only bool, q Quota) (kept *Job, again bool, err error) {
-	metadata, err := json.Marshal(j.Metadata)
-	if err != nil {
-		return nil, false, err
-	}
 	err = s.db.Update(ctx, func(ctx context.Context, tx *sql.Conn) error {
 		if once != nil {
 			kept, err = s.sameBefore(ctx, tx, j, once)
@@ -108,33 +104,42 @@ func (s store) submit(ctx context.Context, j *Job, once []byte, only bool, q Quo
 		if err := s.withinQuota(ctx, tx, j, q); err != nil {
 			return err
 		}
-		turn, err := s.turn(ctx, tx, j)
-		if err != nil {
-			return err
-		}
-		result, err := tx.ExecContext(ctx, `INSERT INTO job
-			(side, hash, id, once, owner, purse, model, status, tier, turn, created, due, expires, bytes)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			s.side, hashOf(j.ID), j.ID, nullable(once), j.Owner, j.Purse, j.Model, j.Status, tierNumber(j.Tier), turn,
-			milli(j.Created), milli(j.Due), milli(j.Expires), len(j.Body))
-		if err != nil {
-			return err
-		}
-		if j.Seq, err = result.LastInsertId(); err != nil {
-			return err
-		}
-		fault, err := faultText(j.Fault)
-		if err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO job_body (seq, request, metadata, seal, fault) VALUES (?, ?, ?, ?, ?)",
-			j.Seq, j.Body, string(metadata), string(j.Seal), fault)
-		return err
+		return s.insert(ctx, tx, j, once)
 	})
 	if err != nil || again {
 		return kept, again, err
 	}
 	return j, false, nil
+}
+
+// insert writes a new job down and fills in its Seq.
+func (s store) insert(ctx context.Context, tx *sql.Conn, j *Job, once []byte) error {
+	turn, err := s.turn(ctx, tx, j)
+	if err != nil {
+		return err
+	}
+	result, err := tx.ExecContext(ctx, `INSERT INTO job
+		(side, hash, id, once, owner, purse, model, status, tier, turn, created, due, expires, bytes)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		s.side, hashOf(j.ID), j.ID, nullable(once), j.Owner, j.Purse, j.Model, j.Status, tierNumber(j.Tier), turn,
+		milli(j.Created), milli(j.Due), milli(j.Expires), len(j.Body))
+	if err != nil {
+		return err
+	}
+	if j.Seq, err = result.LastInsertId(); err != nil {
+		return err
+	}
+	metadata, err := json.Marshal(j.Metadata)
+	if err != nil {
+		return err
+	}
+	fault, err := faultText(j.Fault)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO job_body (seq, request, metadata, seal, fault) VALUES (?, ?, ?, ?, ?)",
+		j.Seq, j.Body, string(metadata), string(j.Seal), fault)
+	return err
 }
 
 func nullable(b []byte) any {
