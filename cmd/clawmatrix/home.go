@@ -63,7 +63,15 @@ func (a *app) config() (*config.Config, error) {
 	if errors.Is(err, config.ErrNone) {
 		return nil, cli.Hintf(err, "clawmatrix init begins a mesh, clawmatrix join LINE joins one, --config FILE names another file")
 	}
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return c, nil // then ~/ means nothing, as whoever opens such a file will say
+	}
+	c.Expand(user)
+	return c, nil
 }
 
 // identity reads this node's key pair, or makes it.

@@ -116,7 +116,7 @@ func (n *node) toolBackends() ([]tool.Backend, error) {
 	if cfg.Gateway.URL != "" {
 		bridge, err := gateway.New(cfg.Gateway)
 		if err != nil {
-			return nil, err
+			return nil, cli.Hintf(err, "correct it in %s", n.home.Config)
 		}
 		backends = append(backends, bridge)
 	}

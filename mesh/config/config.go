@@ -179,6 +179,27 @@ func proxyPrefix(text string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
+// Expand puts the user's home in the place of ~/ wherever the file names a file or
+// a folder of this machine; toolProxy.paths and apiKeyFile, whose readers do it
+// themselves, are left alone.
+func (c *Config) Expand(home string) {
+	expand := func(paths ...*string) {
+		for _, path := range paths {
+			if rest, below := strings.CutPrefix(*path, "~/"); below {
+				*path = filepath.Join(home, rest)
+			}
+		}
+	}
+	expand(&c.TLSCert, &c.TLSKey, &c.Gateway.TokenFile, &c.ToolProxy.Gateway.TokenFile)
+	for i := range c.Agents {
+		expand(&c.Agents[i].Dir)
+	}
+	for name, server := range c.ToolProxy.MCP {
+		expand(&server.Dir, &server.TokenFile)
+		c.ToolProxy.MCP[name] = server
+	}
+}
+
 // SecretFiles are the files that the configuration names and that nobody but this
 // node may read.
 func (c *Config) SecretFiles() (list []string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +67,9 @@ func TestMistakesHaveALine(t *testing.T) {
 		head + "tlsCert: c.pem":                                                         "line 3: tlsCert and tlsKey belong together",
 		head + "agents: [{id: a, command: claude -p}]":                                  "line 3: want a list here, such as",
 		head + "toolProxy: 5":                                                           "line 3: want fields here",
+		head + "toolProxy:\n  enabled: true\n  callers:\n    b:\n      paths: [x]":      `line 7: toolProxy.callers.b.paths: "x" is not absolute`,
+		head + "toolProxy:\n  enabled: true\n  callers:\n    b.c:\n      paths: [x]":    `line 6: toolProxy.callers.b.c.paths: "x" is not absolute`,
+		head + "toolProxy:\n  enabled: true\n  timeout: -1":                             "line 5: toolProxy.timeout is -1",
 		head + "agents: coder":                                                          "line 3: ",
 		head + "agents:\n  - id: a\n  - id: a":                                          "line 5: the agent \"a\" stands twice",
 		head + "agents: [{id: a, command: [x], a2a: http://y}]":                         "line 3: the agent \"a\": only one of",
@@ -210,6 +214,33 @@ func TestToolProxy(t *testing.T) {
 	}
 	if c, err = Parse([]byte(node + "toolProxy: {enabled: true, callers: {}}")); err != nil || c.ToolProxy.Callers == nil {
 		t.Errorf("an empty list of callers became %v, %v", c.ToolProxy.Callers, err)
+	}
+}
+
+// Files and folders of this machine may begin at the user's home.
+func TestExpand(t *testing.T) {
+	t.Parallel()
+	c, err := Parse([]byte(`
+nodeId: a
+secret: s
+tlsCert: ~/c.pem
+tlsKey: k.pem
+gateway: {tokenFile: ~/gateway.token}
+agents: [{id: coder, command: [x], dir: ~/src}]
+toolProxy:
+  gateway: {url: "http://127.0.0.1:1", tokenFile: ~/bridge.token}
+  mcp: {files: {url: "http://127.0.0.1:2", tokenFile: /t}, other: {command: [x], dir: ~/other}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	c.Expand(home)
+	in := func(name string) string { return filepath.Join(home, name) }
+	got := []string{c.TLSCert, c.TLSKey, c.Gateway.TokenFile, c.Agents[0].Dir, c.ToolProxy.Gateway.TokenFile, c.ToolProxy.MCP["files"].TokenFile, c.ToolProxy.MCP["other"].Dir}
+	want := []string{in("c.pem"), "k.pem", in("gateway.token"), in("src"), in("bridge.token"), "/t", in("other")}
+	if !slices.Equal(got, want) {
+		t.Errorf("the paths are %q; want %q", got, want)
 	}
 }
 

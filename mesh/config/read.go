@@ -306,12 +306,26 @@ func (k *checker) checkRest(c *Config) error {
 		}
 	}
 	if err := c.ToolProxy.Check(); err != nil {
-		return k.fault("$.toolProxy", "%w", err)
+		return k.fault(k.named("toolProxy", err), "%w", err)
 	}
 	if c.APIPort < 0 || c.APIPort > 65535 {
 		return k.fault("$.apiPort", "apiPort: %d is no port", c.APIPort)
 	}
 	return nil
+}
+
+// named is the path of the innermost field that an error's first word names and
+// the file has.
+func (k *checker) named(field string, err error) string {
+	word, _, _ := strings.Cut(err.Error(), " ")
+	for word = strings.TrimRight(word, ":"); len(word) > len(field); word = word[:max(strings.LastIndexByte(word, '.'), 0)] {
+		if p, err := yaml.PathString("$." + word); err == nil {
+			if _, err := p.FilterFile(k.file); err == nil {
+				return "$." + word
+			}
+		}
+	}
+	return "$." + field
 }
 
 const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"

@@ -22,6 +22,8 @@ const (
 	WebFetch = "web_fetch"
 )
 
+var natives = []string{Exec, Read, Write, Edit, List, WebFetch}
+
 // Place is what a policy has to know of the node that it is for.
 type Place struct {
 	Node string // its name, for hints to callers
@@ -100,7 +102,6 @@ func (p *Policy) Names() []string {
 			lists = append(lists, rule.Allow)
 		}
 	}
-	natives := []string{Exec, Read, Write, Edit, List, WebFetch}
 	var names []string
 	for _, list := range lists {
 		for _, name := range slices.Concat(natives, list) {

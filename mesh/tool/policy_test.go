@@ -223,6 +223,7 @@ func TestFullPowerIsSaid(t *testing.T) {
 		`{"enabled":true,"callers":{"home-01":{"allow":["exec","edit"],"commands":["git status"]}}}`:           "runs what files say",
 		`{"enabled":true,"deny":["edit"],"callers":{"home-01":{"allow":["exec","edit"],"commands":["make"]}}}`: "",
 		nodeCmds: "",
+		`{"enabled":true,"allow":["exec"],"commands":["/usr/bin/python3.12 *"]}`: "which can run anything",
 	} {
 		got := strings.Join(policy(t, cfg, true).FullPower(), "; ")
 		if want == "" && got != "" || !strings.Contains(got, want) {
@@ -237,9 +238,26 @@ func TestNotes(t *testing.T) {
 		byCallers: "callers.nobody-01 matches nobody",
 		narrowed:  "callers.home-01.paths",
 		noLists:   "no command",
+		`{"enabled":true,"allow":["*"],"deny":["exce"]}`:                                                    `toolProxy.deny: this node has no tool "exce" of its own; the nearest is "exec"`,
+		`{"enabled":true,"allow":["*"],"approve":{"command":["ask"],"tools":["webfetch"]}}`:                 `toolProxy.approve.tools: this node has no tool "webfetch" of its own; the nearest is "web_fetch"`,
+		`{"enabled":true,"allow":["browser"]}`:                                                              `this node has no tool "browser" of its own, and no toolProxy.gateway that might`,
+		`{"enabled":true,"callers":{"home-01":{"allow":["mcp:file/*"]}},"mcp":{"files":{"command":["a"]}}}`: `toolProxy.callers.home-01.allow: "mcp:file/*" names no server of toolProxy.mcp`,
 	} {
 		if got := strings.Join(policy(t, cfg, true).Notes(), "; "); !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", cfg, got, want)
+		}
+	}
+}
+
+func TestNamesThatAreWell(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []string{
+		`{"enabled":true,"allow":["*"],"deny":["write","browser","web_*","mcp:*"]}`,
+		`{"enabled":true,"allow":["read","mcp:files/*","mcp:f*"],"mcp":{"files":{"command":["a"]}}}`,
+		`{"enabled":true,"allow":["browser","web_search","edit"],"gateway":{"url":"http://127.0.0.1:1","tokenFile":"/t"}}`,
+	} {
+		if got := policy(t, cfg, true).Notes(); len(got) > 0 {
+			t.Errorf("%s: %q; want no note", cfg, got)
 		}
 	}
 }

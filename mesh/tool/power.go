@@ -13,9 +13,12 @@ import (
 // Programs that run whatever their arguments say, so whoever may choose an argument
 // may do anything that this user can.
 var interpreters = []string{
-	"ash", "awk", "bash", "bun", "busybox", "cmd", "dash", "deno", "docker", "doas", "ed", "emacs", "env", "expect", "fish", "gawk", "gdb",
-	"ksh", "mawk", "nc", "node", "nohup", "npx", "osascript", "perl", "php", "podman", "powershell", "pwsh", "python", "python3", "ruby",
-	"screen", "sh", "socat", "ssh", "su", "sudo", "systemd-run", "tclsh", "tmux", "vi", "vim", "wsl", "xargs", "zsh",
+	"ash", "at", "awk", "bash", "batch", "bun", "busybox", "chroot", "cmd", "crontab", "cscript", "dash", "deno", "docker", "doas", "ed", "emacs", "entr",
+	"env", "erl", "expect", "fish", "flock", "gawk", "gdb", "groovy", "incus", "ionice", "ipython", "irb", "java", "julia", "ksh", "kubectl", "less", "lua",
+	"luajit", "lxc", "man", "mawk", "more", "mysql", "nano", "nc", "nerdctl", "nice", "node", "nohup", "npx", "nsenter", "nu", "osascript", "parallel",
+	"perl", "php", "pipx", "podman", "poetry", "powershell", "psql", "pwsh", "pypy", "python", "r", "rscript", "ruby", "screen", "script", "setsid", "sh",
+	"socat", "sqlite", "ssh", "stdbuf", "strace", "su", "sudo", "systemd-run", "tclsh", "time", "timeout", "tmux", "ts-node", "tsx", "unshare", "uv",
+	"uvx", "vi", "vim", "watch", "wscript", "wsl", "xargs", "zsh",
 }
 
 // Programs that do so by some of their options or subcommands.
@@ -100,8 +103,11 @@ func (p Pattern) open() bool {
 	return false
 }
 
+// programName is what the lists above call a program: neither its folder nor its
+// version matters, as in python3.12.
 func programName(program string) string {
-	return strings.TrimSuffix(strings.ToLower(path.Base(strings.ReplaceAll(program, `\`, "/"))), ".exe")
+	name := strings.TrimSuffix(strings.ToLower(path.Base(strings.ReplaceAll(program, `\`, "/"))), ".exe")
+	return strings.TrimRight(name, "0123456789.")
 }
 
 // Warnings says what differs from the original's meaning of the same lines.
@@ -129,7 +135,7 @@ func (p *Policy) Notes() []string {
 			out = append(out, fmt.Sprintf("toolProxy.callers.%s matches nobody: the name is not pinned to a key; run clawmatrix verify %s, or write its key", name, name))
 		}
 	}
-	return append(out, p.pathNotes()...)
+	return slices.Concat(out, p.pathNotes(), p.nameNotes())
 }
 
 func (p *Policy) pathNotes() []string {
