@@ -1,11 +1,11 @@
 package member
 
 import (
+	"cmp"
 	"container/heap"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -211,6 +211,16 @@ func (sim *simulator) unlink(a, b *node) {
 	}
 }
 
+// peers are the nodes that n has links with, in the order of their names: with the
+// same seed every run is the same.
+func (n *node) peers() (list []*node) {
+	for id := range n.links {
+		list = append(list, n.sim.byKey[id])
+	}
+	slices.SortFunc(list, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
+	return list
+}
+
 // web links every node to two earlier ones, at random moments of ten seconds.
 func (sim *simulator) web() {
 	for i, n := range sim.nodes[1:] {
@@ -383,8 +393,8 @@ func TestCrashAndGoodbye(t *testing.T) {
 		t.Errorf("a goodbye was told %d times and suspected %d times, want 1 and 0", got, watcher.saw(Suspected, polite))
 	}
 	crashed.state = nil
-	for id := range maps.Clone(crashed.links) {
-		sim.unlink(crashed, sim.byKey[id])
+	for _, p := range crashed.peers() {
+		sim.unlink(crashed, p)
 	}
 	sim.run(2 * time.Second)
 	if m, _ := watcher.state.Member(crashed.pair.ID()); m.Status != Suspect {
@@ -416,10 +426,7 @@ func TestGhosts(t *testing.T) {
 			sim.settles("first agreement", 5*time.Second, sim.agreed)
 			n := sim.nodes[20]
 			ghost := n.state
-			var peers []*node
-			for id := range n.links {
-				peers = append(peers, sim.byKey[id])
-			}
+			peers := n.peers()
 			// The process dies without a word; the neighbours still hold its links
 			// when the next one comes.
 			was := n.skew
@@ -461,9 +468,7 @@ func TestChurn(t *testing.T) {
 	sim.run(10 * time.Second)
 	peers := map[*node][]*node{}
 	for _, n := range sim.nodes {
-		for id := range n.links {
-			peers[n] = append(peers[n], sim.byKey[id])
-		}
+		peers[n] = n.peers()
 	}
 	for range 30 { // a restart every two seconds, half of them after a while
 		n := sim.nodes[sim.rand.IntN(len(sim.nodes))]
@@ -471,8 +476,8 @@ func TestChurn(t *testing.T) {
 			continue
 		}
 		n.state = nil
-		for id := range maps.Clone(n.links) {
-			sim.unlink(n, sim.byKey[id])
+		for _, p := range n.peers() {
+			sim.unlink(n, p)
 		}
 		sim.after(time.Duration(sim.rand.IntN(40))*time.Second, func() {
 			n.start()
