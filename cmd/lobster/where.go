@@ -45,6 +45,9 @@ func (p *program) where(err error) string {
 	if e, ok := errors.AsType[interp.UnknownCommandError](err); ok {
 		out.WriteString(commandHint(e.Name))
 	}
+	if errors.Is(err, stdlib.ErrNoProvider) {
+		out.WriteString("hint: start a router of this machine with lobstah up, or set OPENAI_BASE_URL\n")
+	}
 	if e, ok := errors.AsType[*syntax.Error](err); ok {
 		out.WriteString("  " + strings.ReplaceAll(e.Detail(), "\n", "\n  ") + "\n")
 	}

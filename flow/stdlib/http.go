@@ -47,6 +47,26 @@ func postJSON(ctx context.Context, env *interp.Env, to, token string, v value.Va
 		return reply{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	return send(ctx, env, req, token, limit)
+}
+
+// getJSON asks a URL for what is there, with a bearer token, if there is one.
+func getJSON(ctx context.Context, env *interp.Env, from, token string) (reply, error) {
+	if env.HTTP == nil {
+		return reply{}, fmt.Errorf("get %s: %w", hostOf(from), interp.ErrNoHandler)
+	}
+	limit, err := env.LimitVar(responseLimitVar, responseLimit)
+	if err != nil {
+		return reply{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return reply{}, err
+	}
+	return send(ctx, env, req, token, limit)
+}
+
+func send(ctx context.Context, env *interp.Env, req *http.Request, token string, limit int64) (reply, error) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -20,7 +20,8 @@ func llmCommand(name string) interp.Command {
 		Description: "Ask a model",
 		Help: name + " --prompt 'Summarise these'\n" + name + " --prompt 'Rate each' --output-schema '{\"type\":\"object\"}' --model NAME\n\n" +
 			"The items are sent along as artifacts. Providers: openclaw, pi, http, openai (--provider or LOBSTER_LLM_PROVIDER).\n" +
-			"openai talks to OPENAI_BASE_URL, or to the lobstah router of this machine. Answers are cached; --refresh asks again.",
+			"openai talks to OPENAI_BASE_URL, or to the lobstah router of this machine, and is taken when nothing names another;\n" +
+			"--model may be left out where it has one, or is a router. Answers are cached; --refresh asks again.",
 		Params: []interp.Param{
 			stringParam("provider", "Who runs the model: openclaw, pi, http or openai"), stringParam("token", "Bearer token"), stringParam("prompt", "What to ask"),
 			stringParam("model", "Model to ask"), stringParam("artifacts-json", "More artifacts, as a JSON list"), stringParam("metadata-json", "JSON object for the adapter"),
@@ -36,7 +37,7 @@ func llmCommand(name string) interp.Command {
 }
 
 func runLLM(ctx context.Context, call *interp.Call) (interp.Output, error) {
-	q, err := newQuery(call)
+	q, err := newQuery(ctx, call)
 	if err != nil {
 		return interp.Output{}, err
 	}
@@ -76,10 +77,10 @@ type query struct {
 	key                    string // of the cache
 }
 
-func newQuery(call *interp.Call) (*query, error) {
+func newQuery(ctx context.Context, call *interp.Call) (*query, error) {
 	q := &query{call: call}
 	var err error
-	if q.adapter, err = findAdapter(call); err != nil {
+	if q.adapter, err = findAdapter(ctx, call); err != nil {
 		return nil, err
 	}
 	q.source = q.adapter.provider
@@ -95,8 +96,10 @@ func newQuery(call *interp.Call) (*query, error) {
 	if err := q.readJSON(); err != nil {
 		return nil, err
 	}
-	q.readOptions()
-	return q, nil
+	if q.readOptions(); q.model == "" && q.adapter.choose != nil {
+		q.model, err = q.adapter.choose(ctx, q)
+	}
+	return q, err
 }
 
 // trimmedFlag returns the text of the first flag that was given, trimmed; a flag without value is "true".

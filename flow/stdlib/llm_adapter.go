@@ -11,9 +11,10 @@ import (
 	"lobstah/flow/value"
 )
 
-// adapter is who runs the model.
+// adapter is who runs the model. One that knows which models there are says by itself which to ask when nobody named one.
 type adapter struct {
 	provider, url, token string
+	choose               func(ctx context.Context, q *query) (model string, err error) // nil leaves the choice to the adapter
 	call                 func(ctx context.Context, q *query, payload value.Value) (result value.Value, err error)
 }
 
@@ -40,7 +41,10 @@ func providerName(env *interp.Env, given, command string) string {
 	return ""
 }
 
-func findAdapter(call *interp.Call) (adapter, error) {
+// ErrNoProvider says that nobody told who runs models, and that this machine has no router.
+var ErrNoProvider = fault("llm.invoke could not resolve a provider. Set --provider or LOBSTER_LLM_PROVIDER")
+
+func findAdapter(ctx context.Context, call *interp.Call) (adapter, error) {
 	switch name := providerName(call.Env, givenFlag(call, "provider", call.Var("LOBSTER_LLM_PROVIDER")), call.Name); name {
 	case "openclaw":
 		return openclawAdapter(call)
@@ -51,7 +55,7 @@ func findAdapter(call *interp.Call) (adapter, error) {
 	case "openai":
 		return openaiAdapter(call)
 	case "":
-		return adapter{}, fault("llm.invoke could not resolve a provider. Set --provider or LOBSTER_LLM_PROVIDER")
+		return unnamedAdapter(ctx, call)
 	default:
 		return adapter{}, fmt.Errorf("Unsupported llm provider: %s", name)
 	}

@@ -2,10 +2,11 @@ package stdlib
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"lobstah/flow/interp"
 	"lobstah/flow/value"
@@ -14,53 +15,121 @@ import (
 // localRouters are where a lobstah router of this machine listens, first choice first.
 var localRouters = []string{"http://127.0.0.1:17475/v1", "http://127.0.0.1:19001/v1"}
 
-// openaiAdapter talks to any OpenAI-compatible address: OPENAI_BASE_URL, else LOBSTAH_ROUTER_URL, else the router of this machine.
-// OPENAI_API_KEY goes to OPENAI_BASE_URL only.
+// routerPatience is how long this machine's router may take to say that it is there.
+const routerPatience = 2 * time.Second
+
+// openaiAdapter talks to any OpenAI-compatible address: OPENAI_BASE_URL, else LOBSTAH_ROUTER_URL, else the router of this machine, which is
+// looked for when it is needed: kept answers need none. OPENAI_API_KEY goes to OPENAI_BASE_URL only, LOBSTAH_API_KEY to the other two.
 func openaiAdapter(call *interp.Call) (adapter, error) {
-	token := trimmedFlag(call, "token")
-	base := value.Trim(call.Var("OPENAI_BASE_URL"))
-	if base != "" {
-		token = first(token, value.Trim(call.Var("OPENAI_API_KEY")))
+	base, key := value.Trim(call.Var("OPENAI_BASE_URL")), "OPENAI_API_KEY"
+	isRouter := base == ""
+	if isRouter {
+		base, key = value.Trim(call.Var("LOBSTAH_ROUTER_URL")), "LOBSTAH_API_KEY"
 	}
-	if base = first(base, value.Trim(call.Var("LOBSTAH_ROUTER_URL"))); base != "" {
+	if base != "" {
 		if _, err := parseHTTP(call.Name, base); err != nil {
 			return adapter{}, err
 		}
 	}
-	return adapter{provider: "openai", url: base, token: token, call: openaiCall}, nil
+	token := first(trimmedFlag(call, "token"), value.Trim(call.Var(key)))
+	choose := func(ctx context.Context, q *query) (string, error) { return chooseModel(ctx, q, isRouter) }
+	return adapter{provider: "openai", url: base, token: token, choose: choose, call: openaiCall}, nil
 }
 
-// findRouter returns the first address of this machine at which a router answers.
-func findRouter(ctx context.Context, env *interp.Env, command string) (string, error) {
+// unnamedAdapter is who runs models when nothing names a provider: what the variables of [openaiAdapter] name, or a router that answers here.
+func unnamedAdapter(ctx context.Context, call *interp.Call) (adapter, error) {
+	a, err := openaiAdapter(call)
+	if err == nil && a.url == "" {
+		if a.url, err = findRouter(ctx, call, a.token); err != nil {
+			err = ErrNoProvider
+		}
+	}
+	return a, err
+}
+
+// findRouter returns the first address of this machine at which a router answers, if only to say that it wants a key.
+func findRouter(ctx context.Context, call *interp.Call, token string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, routerPatience)
+	defer cancel()
 	for _, base := range localRouters {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/models", nil)
-		if err != nil || env.HTTP == nil {
-			return "", errors.Join(err, interp.ErrNoHandler)
-		}
-		res, err := env.HTTP(req)
-		if err != nil {
-			continue
-		}
-		_ = res.Body.Close()
-		if res.StatusCode == http.StatusOK {
+		r, err := getJSON(ctx, call.Env, base+"/models", token)
+		if err == nil && (r.ok() || r.status == http.StatusUnauthorized) {
 			return base, nil
 		}
 	}
-	return "", fmt.Errorf("%s found no lobstah router on this machine; set OPENAI_BASE_URL or LOBSTAH_ROUTER_URL for provider=openai", command)
+	return "", fmt.Errorf("%s found no lobstah router on this machine; start one with lobstah up, or set OPENAI_BASE_URL or LOBSTAH_ROUTER_URL for provider=openai", call.Name)
+}
+
+// reach returns the adapter's address, without a slash at its end.
+func (q *query) reach(ctx context.Context) (string, error) {
+	if q.adapter.url == "" {
+		var err error
+		if q.adapter.url, err = findRouter(ctx, q.call, q.adapter.token); err != nil {
+			return "", err
+		}
+	}
+	return strings.TrimSuffix(q.adapter.url, "/"), nil
+}
+
+// chooseModel names the model to ask: the only one there is, or the best of a router's, as lobstah ask does: rather not the demo model,
+// rather one that is loaded, and none that only embeds.
+func chooseModel(ctx context.Context, q *query, isRouter bool) (string, error) {
+	base, err := q.reach(ctx)
+	if err != nil {
+		return "", err
+	}
+	r, err := getJSON(ctx, q.call.Env, base+"/models", q.adapter.token)
+	if err != nil {
+		return "", err
+	}
+	if !r.ok() {
+		return "", fmt.Errorf("%s request failed: %d %s: %s", q.call.Name, r.status, r.text, r.quote())
+	}
+	list, err := value.Parse(r.body)
+	models, isList := list.Field("data").AsList()
+	if err != nil || !isList {
+		return "", fmt.Errorf("%s requires --model or LOBSTER_LLM_MODEL for provider=openai", q.call.Name)
+	}
+	if !isRouter && len(models) != 1 {
+		return "", fmt.Errorf("%s requires --model or LOBSTER_LLM_MODEL for provider=openai: %d models are at %s", q.call.Name, len(models), hostOf(base))
+	}
+	best, top := "", 0
+	for _, m := range models {
+		if id, _ := m.Field("id").AsString(); id != "" && fitness(m) > top {
+			best, top = id, fitness(m)
+		}
+	}
+	if best == "" {
+		return "", fmt.Errorf("%s found no model that answers questions at %s", q.call.Name, hostOf(base))
+	}
+	return best, nil
+}
+
+// fitness is how well a model of a list suits somebody who named none; 0 not at all.
+func fitness(model value.Value) int {
+	abilities, _ := model.Field("capabilities").AsList()
+	answers := func(v value.Value) bool {
+		return slices.Contains([]string{"completion", "tools", "vision"}, value.Text(v))
+	}
+	if !slices.ContainsFunc(abilities, answers) && (len(abilities) > 0 || strings.Contains(strings.ToLower(value.Text(model.Field("id"))), "embed")) {
+		return 0
+	}
+	n := 1
+	if !model.Field("demo").Truthy() {
+		n += 4
+	}
+	if model.Field("loaded").Truthy() {
+		n += 2
+	}
+	return n
 }
 
 func openaiCall(ctx context.Context, q *query, payload value.Value) (value.Value, error) {
-	base := q.adapter.url
-	if base == "" {
-		var err error
-		if base, err = findRouter(ctx, q.call.Env, q.call.Name); err != nil {
-			return value.Undefined, err
-		}
+	base, err := q.reach(ctx)
+	if err != nil {
+		return value.Undefined, err
 	}
-	if q.model == "" {
-		return value.Undefined, fmt.Errorf("%s requires --model or LOBSTER_LLM_MODEL for provider=openai", q.call.Name)
-	}
-	q.adapter.url = strings.TrimSuffix(base, "/") + "/chat/completions"
+	q.adapter.url = base + "/chat/completions"
 	v, err := q.post(ctx, chatRequest(q, payload.Field("retryContext")))
 	q.adapter.url = base
 	if err != nil {

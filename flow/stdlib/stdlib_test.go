@@ -281,6 +281,67 @@ func TestOpenAIFindsTheLocalRouter(t *testing.T) {
 	}
 }
 
+// TestModelsWithoutProvider asks with nothing that names a provider, and some of it no model.
+func TestModelsWithoutProvider(t *testing.T) {
+	t.Parallel()
+	const (
+		router = `{"data":[{"id":"nomic","capabilities":["embedding"]},{"id":"lobstah-demo","demo":true},{"id":"cold"},{"id":"warm","loaded":true}]}`
+		one    = `{"data":[{"id":"only"}]}`
+		embeds = `{"data":[{"id":"text-embed-3"}]}`
+	)
+	tests := []struct {
+		name, vars, local, elsewhere, want string // vars: NAME=value with blanks between; local, elsewhere: the models there, "" for nobody
+	}{
+		{"router here", "", router, "", `["warm"]`},
+		{"router here with a key", "LOBSTAH_API_KEY=k1", router, "", `["warm"]`},
+		{"nothing", "", "", "", "llm.invoke could not resolve a provider. Set --provider or LOBSTER_LLM_PROVIDER"},
+		{"only embeds", "", embeds, "", "llm.invoke found no model that answers questions at 127.0.0.1:17475"},
+		{"named address with one model", "OPENAI_BASE_URL=http://models.example/v1/", router, one, `["only"]`},
+		{"named address with several", "OPENAI_BASE_URL=http://models.example/v1", router, router,
+			"llm.invoke requires --model or LOBSTER_LLM_MODEL for provider=openai: 4 models are at models.example"},
+		{"named address, model of the environment", "OPENAI_BASE_URL=http://models.example/v1 LOBSTER_LLM_MODEL=m", "", router, `["m"]`},
+		{"named router", "LOBSTAH_ROUTER_URL=http://models.example/v1", "", router, `["warm"]`},
+		{"nobody there", "OPENAI_BASE_URL=http://models.example/v1", router, "", "refused"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			env := world(t, strings.Fields(tt.vars)...)
+			env.HTTP = func(r *http.Request) (*http.Response, error) {
+				list := tt.local
+				if r.URL.Host == "models.example" {
+					list = tt.elsewhere
+				} else if r.URL.Host != "127.0.0.1:17475" || r.Header.Get("Authorization") != bearer(env.Var("LOBSTAH_API_KEY")) {
+					list = ""
+				}
+				if list == "" {
+					return nil, errors.New("refused")
+				}
+				if r.Method == http.MethodPost { // says which model was asked
+					body, _ := io.ReadAll(r.Body)
+					asked, _ := value.Parse(string(body))
+					list = `{"choices":[{"message":{"content":` + asked.Field("model").JSON() + `}}]}`
+				}
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(list)), Request: r}, nil
+			}
+			got, err := run(t, env, "llm.invoke hello | map --unwrap output | map --unwrap text")
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func bearer(key string) string {
+	if key == "" {
+		return ""
+	}
+	return "Bearer " + key
+}
+
 // mcpServer has a tool that greets, one that lists, and one that fails.
 func mcpServer() *mcp.Server {
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
