@@ -47,6 +47,7 @@ type peerReport struct {
 		Queue     int      `json:"queue"`
 		Speed     float64  `json:"tokensPerSecond,omitempty"`
 		Version   string   `json:"version,omitempty"`
+		Failing   []string `json:"failingModels,omitempty"`
 		LastError string   `json:"lastError,omitempty"`
 	} `json:"state"`
 }

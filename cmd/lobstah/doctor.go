@@ -97,6 +97,7 @@ func (c *doctorCommand) Run(ctx context.Context, a *app) error {
 	done := a.Progress("going the way to " + cli.Plural(len(peers), "peer"))
 	examinedPeers := c.visit(ctx, a, peers)
 	done()
+	tellAnswers(examinedPeers, a.seenByRouter(ctx))
 	list = append(list, examinedPeers...)
 	if c.Peer == "" {
 		judgeClock(list[0], examinedPeers)
@@ -209,6 +210,22 @@ func (a *app) printExamined(list []*examined) {
 		a.say("%s in %s", style.Red("something fails"), cli.Plural(failed, "place"))
 	default:
 		a.say("%s", style.Green("nothing fails"))
+	}
+}
+
+// tellAnswers adds what the router that runs here heard from peers with which
+// all else is well, since a doctor makes no model work.
+func tellAnswers(list []*examined, reports []peerReport) {
+	for _, r := range reports {
+		i := slices.IndexFunc(list, func(e *examined) bool { return e.Pubkey == r.ID.String() })
+		switch {
+		case i < 0 || list[i].failed() || r.State.LastError == "":
+		case len(r.State.Failing) > 0:
+			list[i].fail("answers", "the router here leaves out "+shortList(r.State.Failing)+" for now: "+r.State.LastError,
+				"its owner sees why in the log of what runs there; it is tried again within half a minute")
+		default:
+			list[i].note("answers", "the router here heard last: "+r.State.LastError, "")
+		}
 	}
 }
 
