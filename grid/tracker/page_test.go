@@ -77,12 +77,17 @@ func browser(t *testing.T) string {
 // page is then. A picture is kept where TRACKER_PICTURE says.
 func render(t *testing.T, chromium, address string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // of a busy machine
 	defer cancel()
+	profile, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(profile) }) // as far as its helpers, which may end later, do not write there
 	run := func(flags ...string) string {
 		flags = append([]string{
 			"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-			"--user-data-dir=" + t.TempDir(), "--virtual-time-budget=5000", "--window-size=1000,1100",
+			"--user-data-dir=" + profile, "--virtual-time-budget=5000", "--window-size=1000,1100",
 		}, flags...)
 		cmd := exec.CommandContext(ctx, chromium, append(flags, address)...)
 		out, err := cmd.Output()
