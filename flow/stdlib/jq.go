@@ -3,7 +3,9 @@ package stdlib
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 
 	"github.com/itchyny/gojq"
 
@@ -101,29 +103,58 @@ func eachJQ(ctx context.Context, call *interp.Call, code *gojq.Code, in interp.S
 }
 
 func fromJQ(ctx context.Context, result any) (value.Value, error) {
-	if err, isError := result.(error); isError {
-		if ctx.Err() != nil { // jq knows that it was ended, not why
-			err = context.Cause(ctx)
+	err, isError := result.(error)
+	if !isError {
+		var v value.Value
+		if v, err = (&conversion{ctx: ctx}).value(result, 0); err == nil {
+			return v, nil
 		}
-		return value.Undefined, fmt.Errorf("jq: %w", err)
 	}
-	return value.FromAny(plainNumbers(result)), nil
+	if ctx.Err() != nil { // jq knows that it was ended, not why
+		err = context.Cause(ctx)
+	}
+	return value.Undefined, fmt.Errorf("jq: %w", err)
 }
 
-// plainNumbers turns the big integers that jq may make into doubles, which is what values hold.
-func plainNumbers(x any) any {
-	switch x := x.(type) {
-	case *big.Int:
-		f, _ := new(big.Float).SetInt(x).Float64()
-		return f
-	case []any:
-		for i := range x {
-			x[i] = plainNumbers(x[i])
-		}
-	case map[string]any:
-		for k := range x {
-			x[k] = plainNumbers(x[k])
-		}
+// conversion turns what jq holds into a value. Parts that stand in several places of a result are one in jq and become as many values, so a
+// small result may have no end here; it ends with the context, which ends when memory does.
+type conversion struct {
+	ctx  context.Context
+	seen int
+}
+
+var errDeepResult = fmt.Errorf("the result nests deeper than %d", value.MaxDepth)
+
+func (c *conversion) value(x any, depth int) (value.Value, error) {
+	if depth > value.MaxDepth {
+		return value.Undefined, errDeepResult
 	}
-	return x
+	if c.seen++; c.seen%1024 == 0 && c.ctx.Err() != nil {
+		return value.Undefined, context.Cause(c.ctx)
+	}
+	switch x := x.(type) {
+	case []any:
+		vs := make([]value.Value, len(x))
+		for i, e := range x {
+			var err error
+			if vs[i], err = c.value(e, depth+1); err != nil {
+				return value.Undefined, err
+			}
+		}
+		return value.List(vs...), nil
+	case map[string]any:
+		var b value.Builder
+		for _, k := range slices.SortedFunc(maps.Keys(x), value.Compare16) {
+			v, err := c.value(x[k], depth+1)
+			if err != nil {
+				return value.Undefined, err
+			}
+			b.Set(value.Clean(k), v)
+		}
+		return b.Value(), nil
+	case *big.Int: // values hold doubles
+		f, _ := new(big.Float).SetInt(x).Float64()
+		return value.Number(f), nil
+	}
+	return value.FromAny(x), nil
 }

@@ -12,6 +12,9 @@ import (
 func TestProgramsThatGrow(t *testing.T) {
 	tests := map[string]string{
 		"jq '[range(1000000000000)] | length'":                "holds more than 8388608 bytes",
+		"jq 'reduce range(60) as $i (1; [., .])'":             "holds more than 8388608 bytes", // 2^60 numbers, once written out
+		"jq 'reduce range(60) as $i (1; {a: ., b: .})'":       "holds more than 8388608 bytes",
+		"jq 'reduce range(20000) as $i (1; [.])'":             "jq: the result nests deeper than 5000",
 		"jq '[range(20000)] | join(\"x\" * 200000) | length'": "join would make a text of more than 256 MiB",
 	}
 	for text, want := range tests {
