@@ -416,7 +416,7 @@ var (
 		}, {
 			name: "when it has begun", args: func(p *pair) object { return p.line(waits()) },
 			on: func(p *pair, e *tool.Event) {
-				if e.Type == tool.EventStarted && !p.wire.isDown() {
+				if e.Type == tool.EventStarted && !p.mended() {
 					until(p.t, "the command runs", func() bool { return exists(p, "pid") })
 					p.wire.cut()
 				}
@@ -424,7 +424,7 @@ var (
 		}, {
 			name: "in the middle of its output", args: func(p *pair) object { return p.line("echo half; " + waits()) },
 			on: func(p *pair, e *tool.Event) {
-				if e.Type == tool.EventOutput && exists(p, "pid") {
+				if e.Type == tool.EventOutput && exists(p, "pid") && !p.mended() {
 					p.wire.cut()
 				}
 			}, code: tool.CodeOutcome, most: 1, pid: true,
@@ -439,6 +439,9 @@ var (
 func waits() string {
 	return "echo $$ > pid.tmp; mv pid.tmp pid; echo begun; while [ ! -e gate ]; do sleep 0.02; done; echo done"
 }
+
+// mended says that the way was cut and mended: it is cut once.
+func (p *pair) mended() bool { return exists(p, "gate") }
 
 func exists(p *pair, name string) bool {
 	_, err := os.Stat(filepath.Join(p.dir, name))
