@@ -147,16 +147,21 @@ func (c *askCommand) ask(ctx context.Context, a *app, client *apiClient, request
 		}
 	}
 	defer stopWaiting()
-	last := byte('\n')
-	got, err := client.stream(ctx, request, func(piece string) {
-		if piece == "" {
-			return
-		}
-		stopWaiting()
-		if !c.JSON {
-			fmt.Fprint(a.Out, cli.Clean(piece))
-			last = piece[len(piece)-1]
-		}
+	last, thinking := byte('\n'), false
+	got, err := client.stream(ctx, request, listener{
+		Piece: func(piece string) {
+			stopWaiting()
+			if !c.JSON {
+				fmt.Fprint(a.Out, cli.Clean(piece))
+				last = piece[len(piece)-1]
+			}
+		},
+		Thinks: func() {
+			if waiting != nil && !thinking {
+				stopWaiting()
+				waiting, thinking = a.Progress(request.Model+" is thinking"), true
+			}
+		},
 	})
 	stopWaiting()
 	if !c.JSON && last != '\n' {
@@ -217,6 +222,9 @@ func (a *app) summary(got *answer) string {
 	}
 	line := fmt.Sprintf("[%s, %s, %s + %s tokens, %s", peer, got.Model,
 		cli.Count(got.Input), cli.Count(got.Output), cli.Duration(time.Duration(got.Seconds*float64(time.Second))))
+	if got.Finish == "length" {
+		line += ", cut off at the most that its engine gives"
+	}
 	return cli.CleanLine(line+", "+receiptText(got.Receipt)) + "]"
 }
 

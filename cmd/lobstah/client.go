@@ -152,8 +152,14 @@ type answer struct {
 	responded string          // hash of the stream's data
 }
 
-// stream asks a question and gives each piece of the answer to show.
-func (c *apiClient) stream(ctx context.Context, r chatRequest, show func(string)) (*answer, error) {
+// A listener hears an answer as it comes.
+type listener struct {
+	Piece  func(text string) // of the answer
+	Thinks func()            // for each piece of what the model thinks before it; nil to ignore them
+}
+
+// stream asks a question and lets the listener hear the answer.
+func (c *apiClient) stream(ctx context.Context, r chatRequest, hear listener) (*answer, error) {
 	r.Stream, r.StreamOptions = true, map[string]any{"include_usage": true}
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -169,13 +175,13 @@ func (c *apiClient) stream(ctx context.Context, r chatRequest, show func(string)
 		Model: r.Model, Peer: response.Header.Get(router.PeerHeader), Route: response.Header.Get(router.RouteHeader),
 		RequestID: response.Header.Get(router.RequestHeader), requested: receipt.HashBody(body),
 	}
-	err = a.read(response.Body, show)
+	err = a.read(response.Body, hear)
 	a.Seconds = time.Since(start).Seconds()
 	return a, err
 }
 
 // read takes the stream in. What ends without a finish was cut.
-func (a *answer) read(body io.Reader, show func(string)) error {
+func (a *answer) read(body io.Reader, hear listener) error {
 	meter, events := openai.NewMeter(openai.Chat), openai.NewScanner(body)
 	var hash receipt.StreamHash
 	var text strings.Builder
@@ -193,9 +199,14 @@ func (a *answer) read(body io.Reader, show func(string)) error {
 		}
 		hash.Data(event.Data)
 		meter.Event(event.Data)
-		piece := contentOf(event.Data)
-		text.WriteString(piece)
-		show(piece)
+		piece, thought := contentOf(event.Data)
+		if thought && hear.Thinks != nil {
+			hear.Thinks()
+		}
+		if piece != "" {
+			text.WriteString(piece)
+			hear.Piece(piece)
+		}
 	}
 	a.Text, a.Finish, a.responded = text.String(), meter.Finish, hash.Hex()
 	a.Input, a.Output = meter.Usage.Input, meter.Usage.Output
@@ -222,18 +233,23 @@ func (a *answer) comment(raw string) {
 	}
 }
 
-func contentOf(data []byte) string {
+// contentOf returns an event's piece of the answer, and whether it has a piece of
+// thought, for which engines have two names.
+func contentOf(data []byte) (piece string, thought bool) {
 	var event struct {
 		Choices []struct {
 			Delta struct {
-				Content string `json:"content"`
+				Content          string `json:"content"`
+				Reasoning        string `json:"reasoning"`
+				ReasoningContent string `json:"reasoning_content"`
 			} `json:"delta"`
 		} `json:"choices"`
 	}
 	if json.Unmarshal(data, &event) != nil || len(event.Choices) == 0 {
-		return "" // [DONE], usage
+		return "", false // [DONE], usage
 	}
-	return event.Choices[0].Delta.Content
+	d := event.Choices[0].Delta
+	return d.Content, d.Reasoning != "" || d.ReasoningContent != ""
 }
 
 // findReceipt waits until the router has checked and kept the answer's receipt:

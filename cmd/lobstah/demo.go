@@ -145,8 +145,8 @@ func (d *demo) askOnce(ctx context.Context, address string) (*receipt.Signed, er
 	}
 	d.say("  ben$ lobstah ask %q", d.question)
 	d.say("")
-	got, err := client.stream(ctx, chatRequest{Model: model, Messages: []message{{"user", d.question}}, MaxTokens: 60}, func(piece string) {
-		fmt.Fprint(d.Out, cli.Clean(piece))
+	got, err := client.stream(ctx, chatRequest{Model: model, Messages: []message{{"user", d.question}}, MaxTokens: 60}, listener{
+		Piece: func(piece string) { fmt.Fprint(d.Out, cli.Clean(piece)) },
 	})
 	d.say("")
 

@@ -74,7 +74,7 @@ func askOne(ctx context.Context, client *apiClient, in tryRequest) (*answer, err
 	if !ok {
 		return nil, errors.New("it has no model that answers questions")
 	}
-	got, err := client.stream(ctx, chatRequest{Model: best.ID, Messages: []message{{"user", in.Question}}, MaxTokens: tryTokens}, func(string) {})
+	got, err := client.stream(ctx, chatRequest{Model: best.ID, Messages: []message{{"user", in.Question}}, MaxTokens: tryTokens}, listener{Piece: func(string) {}})
 	if err != nil {
 		return nil, err
 	}
