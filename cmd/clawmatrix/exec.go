@@ -111,7 +111,7 @@ type readCommand struct {
 	Path   string `arg:"" help:"File there."`
 	Offset int    `placeholder:"LINE" help:"First line."`
 	Limit  int    `placeholder:"LINES" help:"Number of lines."`
-	Bytes  bool   `help:"The file's own bytes, whatever it is."`
+	Bytes  bool   `help:"The file's own bytes, whatever it is and however large."`
 	JSON   bool   `name:"json" help:"Print the whole answer as JSON."`
 }
 
@@ -126,25 +126,68 @@ Examples:
 
 func (c *readCommand) Run(ctx context.Context, a *app) error {
 	args := map[string]any{"path": c.Path}
+	if c.Bytes && (c.Offset != 0 || c.Limit != 0) {
+		return cli.Usagef("--offset and --limit count lines, which --bytes does not know")
+	}
 	if c.Offset != 0 {
 		args["offset"] = c.Offset
 	}
 	if c.Limit != 0 {
 		args["limit"] = c.Limit
 	}
+	if c.Bytes && !c.JSON {
+		return c.copyBytes(ctx, a)
+	}
 	if c.Bytes {
 		args["encoding"] = "base64"
 	}
 	end, err := a.invoke(ctx, toolCall{node: c.Node, tool: tool.Read, args: args})
-	if err != nil || c.JSON || !c.Bytes {
-		return errors.Join(err, a.answerIf(end, err, c.JSON))
+	if err != nil && !c.Bytes && strings.Contains(err.Error(), "base64") {
+		err = cli.Hintf(err, "clawmatrix read --bytes prints it as it is")
 	}
-	data, err := base64.StdEncoding.DecodeString(end.Result.String())
-	if err != nil {
-		return fmt.Errorf("%s answered with something else than the file: %w", end.Executor.Node, err)
+	return errors.Join(err, a.answerIf(end, err, c.JSON))
+}
+
+// A filePart is what read tells of a part of a file.
+type filePart struct {
+	Size      int64  `json:"size"`
+	Modified  string `json:"modified"`
+	NextStart int64  `json:"nextStart"` // of the next part; 0 when this is the last
+}
+
+// copyBytes prints a file of any size, part for part, all of the node that gave
+// the first one.
+func (c *readCommand) copyBytes(ctx context.Context, a *app) error {
+	var first filePart
+	node := c.Node
+	for start := int64(0); ; {
+		end, err := a.invoke(ctx, toolCall{node: node, tool: tool.Read, args: map[string]any{"path": c.Path, "encoding": "base64", "start": start}})
+		if err != nil {
+			return err
+		}
+		data, err := base64.StdEncoding.DecodeString(end.Result.String())
+		var part filePart
+		if err = errors.Join(err, json.Unmarshal(end.Result.Details, &part)); err != nil {
+			return fmt.Errorf("%s answered with something else than the file: %w", end.Executor.Node, err)
+		}
+		if start == 0 {
+			first, node = part, end.Executor.Key.String()
+		}
+		if part.Size != first.Size || part.Modified != first.Modified {
+			return fmt.Errorf("%s: %s changed while it was read, so what came is not whole", end.Executor.Node, c.Path)
+		}
+		if _, err := a.Out.Write(data); err != nil {
+			return err
+		}
+		switch next := part.NextStart; {
+		case next == 0 && start+int64(len(data)) == part.Size:
+			return nil
+		case next != start+int64(len(data)) || len(data) == 0:
+			return fmt.Errorf("%s: %s ended after %d of %d bytes", end.Executor.Node, c.Path, start+int64(len(data)), part.Size)
+		default:
+			start = next
+		}
 	}
-	_, err = a.Out.Write(data)
-	return err
 }
 
 // answerIf prints the end of a call that did not fail before.

@@ -93,7 +93,8 @@ const (
 		`"path":{"type":"string"},` +
 		`"offset":{"type":"integer","minimum":1,"description":"First line"},` +
 		`"limit":{"type":"integer","minimum":1,"description":"Number of lines"},` +
-		`"encoding":{"enum":["utf-8","base64"],"description":"base64 returns the bytes of any file"}}}`
+		`"encoding":{"enum":["utf-8","base64"],"description":"base64 returns the bytes of any file"},` +
+		`"start":{"type":"integer","minimum":0,"description":"With base64: a part of the file from this byte on; details say nextStart when more follows"}}}`
 	writeSchema = `{"type":"object","additionalProperties":false,"required":["path","content"],"properties":{` +
 		`"path":{"type":"string"},"content":{"type":"string"},` +
 		`"encoding":{"enum":["utf-8","base64"],"description":"What content is"}}}`

@@ -204,6 +204,52 @@ func TestReadBinary(t *testing.T) {
 	}
 }
 
+// A file of any size is read in parts, which tell whether they are of one file.
+func TestReadParts(t *testing.T) {
+	b := newBench(t)
+	b.grant.MaxOutput = 12 // as base64: nine bytes
+	b.put("a", "0123456789abcdefghi\x00")
+	var got []byte
+	var versions []string
+	for start := int64(0); ; {
+		r, err := b.call(t.Context(), tool.Read, object{"path": "a", "encoding": "base64", "start": start}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := base64.StdEncoding.DecodeString(r.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, part...)
+		var details struct {
+			Size, NextStart int64
+			Modified        string
+		}
+		if err := json.Unmarshal(r.Details, &details); err != nil || details.Size != 20 {
+			t.Fatalf("the details are %s, %v; want the size 20", r.Details, err)
+		}
+		versions = append(versions, details.Modified)
+		if details.NextStart == 0 {
+			break
+		}
+		start = details.NextStart
+	}
+	if string(got) != "0123456789abcdefghi\x00" || len(versions) != 3 || versions[0] != versions[2] || versions[0] == "" {
+		t.Errorf("got %q in parts of %q; want it whole, in three parts of one version", got, versions)
+	}
+	for _, in := range []object{
+		{"path": "a", "start": 0}, {"path": "a", "encoding": "base64", "start": -1}, {"path": "a", "encoding": "base64", "start": 21},
+		{"path": "a", "encoding": "base64", "start": 1, "offset": 1},
+	} {
+		if _, err := b.do(tool.Read, in); err == nil || !strings.Contains(err.Error(), "start") {
+			t.Errorf("%v: %v; want an error about start", in, err)
+		}
+	}
+	if _, err := b.do(tool.Read, object{"path": "a", "encoding": "base64"}); err == nil || !strings.Contains(err.Error(), `"start"`) {
+		t.Errorf("a file that is too large at once: %v; want what to do", err)
+	}
+}
+
 // Links are judged where the file is opened: what leads out is refused whatever
 // the path looks like, for every tool.
 func TestLinksOutOfTheRoot(t *testing.T) {

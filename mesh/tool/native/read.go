@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"lobstah/mesh/tool"
@@ -23,6 +24,7 @@ type readArgs struct {
 	Offset   int    `json:"offset,omitempty"`
 	Limit    int    `json:"limit,omitempty"`
 	Encoding string `json:"encoding,omitempty"`
+	Start    *int64 `json:"start,omitempty"` // with base64: a part from this byte on
 }
 
 func (t *Tools) read(ctx context.Context, call *tool.Call, _ tool.Progress) (*tool.Result, error) {
@@ -37,7 +39,11 @@ func (t *Tools) read(ctx context.Context, call *tool.Call, _ tool.Progress) (*to
 			return err
 		}
 		defer file.Close()
-		result, err = readFile(ctx, file, info, args, call.Grant.MaxOutput)
+		if args.Start != nil {
+			result, err = readPart(file, info, args, call.Grant.MaxOutput)
+		} else {
+			result, err = readFile(ctx, file, info, args, call.Grant.MaxOutput)
+		}
 		return err
 	})
 	return result, err
@@ -100,7 +106,7 @@ func readBytes(in io.Reader, info fs.FileInfo, part tool.Part, limit int) (*tool
 		return nil, fileError(info.Name(), err)
 	}
 	if int64(len(data)) > most {
-		return nil, tool.Errorf(tool.CodeArguments, "%s has %d bytes; at most %d are passed on as base64", info.Name(), info.Size(), most)
+		return nil, tool.Errorf(tool.CodeArguments, `%s has %d bytes; at most %d are passed on as base64 at once: ask for its parts with "start"`, info.Name(), info.Size(), most)
 	}
 	text := base64.StdEncoding.EncodeToString(data)
 	kind := "image"
@@ -114,6 +120,28 @@ func readBytes(in io.Reader, info fs.FileInfo, part tool.Part, limit int) (*tool
 		r.Content = []tool.Part{part}
 	}
 	return r, err
+}
+
+// readPart returns as many bytes as fit, as base64. Details tell where the next
+// part begins, and by size and time of the last change whether all are of one file.
+func readPart(file *os.File, info fs.FileInfo, args readArgs, limit int) (*tool.Result, error) {
+	start := *args.Start
+	if args.Encoding != "base64" || args.Offset != 0 || args.Limit != 0 {
+		return nil, tool.Errorf(tool.CodeArguments, `start counts bytes: it wants "encoding":"base64", and neither offset nor limit`)
+	}
+	if start < 0 || start > info.Size() {
+		return nil, tool.Errorf(tool.CodeArguments, "%s has %d bytes; start is %d", args.Path, info.Size(), start)
+	}
+	data := make([]byte, min(int64(base64.StdEncoding.DecodedLen(limit)), info.Size()-start))
+	n, err := file.ReadAt(data, start)
+	if err != nil && err != io.EOF { // one that shrank meanwhile
+		return nil, fileError(args.Path, err)
+	}
+	details := map[string]any{"kind": "base64", "bytes": n, "size": info.Size(), "modified": info.ModTime().UTC().Format(time.RFC3339Nano)}
+	if next := start + int64(n); next < info.Size() && n > 0 {
+		details["nextStart"] = next
+	}
+	return tool.Text(base64.StdEncoding.EncodeToString(data[:n]), details)
 }
 
 // readLines returns lines from offset on, as many as fit.
