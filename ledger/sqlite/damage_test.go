@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,7 +128,7 @@ func TestDamagedPages(t *testing.T) {
 	t.Parallel()
 	path, pair := book(t, 150)
 	good := read(t, path)
-	noticed, pages := 0, len(good)/4096
+	noticed, pages, free := 0, len(good)/4096, freePages(good)
 	step := 1
 	if testing.Short() {
 		step = 7
@@ -139,11 +140,27 @@ func TestDamagedPages(t *testing.T) {
 		write(t, path, bad)
 		if damageNoticed(t, path, pair) {
 			noticed++
-		} else if !bytes.Equal(good[page*4096:(page+1)*4096], make([]byte, 4096)) {
+		} else if !free[page+1] && !bytes.Equal(good[page*4096:(page+1)*4096], make([]byte, 4096)) {
 			t.Errorf("nobody noticed that page %d is destroyed", page+1)
 		}
 	}
 	t.Logf("%d of %d pages", noticed, pages/step)
+}
+
+// freePages are those of a database that hold nothing: the leaves of its free
+// list (section 1.5 of SQLite's file format). How many there are depends on how
+// the appends fell into groups.
+func freePages(file []byte) map[int]bool {
+	free := map[int]bool{}
+	number := func(at int) int { return int(binary.BigEndian.Uint32(file[at:])) }
+	for trunk := number(32); trunk > 0; {
+		at := (trunk - 1) * 4096
+		for i := range number(at + 4) {
+			free[number(at+8+4*i)] = true
+		}
+		trunk = number(at)
+	}
+	return free
 }
 
 // damageNoticed opens, appends and verifies, and exports what is left.
