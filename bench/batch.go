@@ -20,7 +20,6 @@ import (
 	"lobstah/grid/batch"
 	"lobstah/grid/channel"
 	"lobstah/grid/router"
-	"lobstah/internal/dualport"
 	"lobstah/key"
 	"lobstah/ledger/sqlite"
 	"lobstah/receipt"
@@ -40,10 +39,6 @@ func pacedWorker(which string, ln net.Listener) (http.Handler, net.Listener, err
 		return nil, nil, fmt.Errorf("no paced worker %q", which)
 	}
 	pair := pacedPair(i)
-	config, err := pair.ServerTLS()
-	if err != nil {
-		return nil, nil, err
-	}
 	slots := make(chan struct{}, pacedSlots)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /capacity", func(w http.ResponseWriter, _ *http.Request) {
@@ -66,7 +61,8 @@ func pacedWorker(which string, ln net.Listener) (http.Handler, net.Listener, err
 		}
 		io.WriteString(w, wholeAnswer)
 	})
-	return mux, dualport.Listen(ln, config), nil
+	served, err := overChannel(ln, pair)
+	return mux, served, err
 }
 
 // gridBatches is a router with a ledger, and batches over it.

@@ -32,56 +32,31 @@ var (
 	routerPair = key.FromSeed([32]byte{2})
 )
 
+// A part is what a role serves: a handler, on the listener that it was given or
+// one around it, and what there is to end after its server.
+type part struct {
+	listener net.Listener
+	handler  http.Handler
+	end      func() error
+}
+
 // serve runs one role until ctx ends. It prints its address first.
-func serve(ctx context.Context, role, upstream string) error {
+func serve(ctx context.Context, role, upstream string) (err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(ln.Addr())
-	var handler http.Handler
-	switch role {
-	case "copier":
+	if role == "copier" {
 		return copyBytes(ctx, ln, upstream)
-	case "upstream":
-		handler = fakeWorker{}
-	case "worker":
-		handler = fakeWorker{}
-		config, err := workerPair.ServerTLS()
-		if err != nil {
-			return err
-		}
-		ln = dualport.Listen(ln, config)
-	case "paced":
-		handler, ln, err = pacedWorker(upstream, ln)
-	case "batches":
-		stop := func() error { return nil }
-		if handler, stop, err = gridBatches(ctx, upstream); err == nil {
-			defer func() { err = errors.Join(err, stop()) }()
-		}
-	case "floor":
-		handler = floor(upstream)
-	case "router", "receipts":
-		stop := func() error { return nil }
-		if handler, stop, err = gridRouter(ctx, upstream, role == "receipts"); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, stop()) }()
-	case "https":
-		handler, ln, err = plainHTTPS(ln)
-	case "meshserver", "meshrelay", "caller", "together", "links":
-		var stop func() error
-		if handler, stop, err = meshRole(ctx, role, upstream); err == nil {
-			defer func() { err = errors.Join(err, stop()) }()
-		}
-	default:
-		return fmt.Errorf("no role %q", role)
 	}
+	p, err := play(ctx, role, upstream, ln)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, p.end()) }()
 	mux := http.NewServeMux()
-	mux.Handle("/", handler)
+	mux.Handle("/", p.handler)
 	mux.HandleFunc("GET /bench/goroutines", func(w http.ResponseWriter, _ *http.Request) {
 		runtime.GC()
 		debug.FreeOSMemory()
@@ -89,10 +64,47 @@ func serve(ctx context.Context, role, upstream string) error {
 	})
 	server := &http.Server{Handler: mux}
 	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// play makes the part of a role.
+func play(ctx context.Context, role, upstream string, ln net.Listener) (part, error) {
+	p := part{listener: ln, end: func() error { return nil }}
+	var err error
+	switch role {
+	case "upstream":
+		p.handler = fakeWorker{}
+	case "worker":
+		p.handler = fakeWorker{}
+		p.listener, err = overChannel(ln, workerPair)
+	case "paced":
+		p.handler, p.listener, err = pacedWorker(upstream, ln)
+	case "batches":
+		p.handler, p.end, err = gridBatches(ctx, upstream)
+	case "floor":
+		p.handler = floor(upstream)
+	case "router", "receipts":
+		p.handler, p.end, err = gridRouter(ctx, upstream, role == "receipts")
+	case "https":
+		p.handler, p.listener, err = plainHTTPS(ln)
+	case "meshserver", "meshrelay", "caller", "together", "links":
+		p.handler, p.end, err = meshRole(ctx, role, upstream)
+	default:
+		err = fmt.Errorf("no role %q", role)
+	}
+	return p, err
+}
+
+// overChannel makes a listener a worker's port.
+func overChannel(ln net.Listener, pair key.Pair) (net.Listener, error) {
+	config, err := pair.ServerTLS()
+	if err != nil {
+		return nil, err
+	}
+	return dualport.Listen(ln, config), nil
 }
 
 // floor is the least that a proxy does.

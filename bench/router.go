@@ -64,6 +64,15 @@ func measureRouter(ctx context.Context, p plan) (err error) {
 	if err := pairs(ctx, upstream.addr, all, p.pairs); err != nil {
 		return err
 	}
+	compareToFloor(all)
+	if err := idleStreams(ctx, all, p.idle); err != nil {
+		return err
+	}
+	return soak(ctx, all, p.soak)
+}
+
+// compareToFloor prints what was measured of floor, router and receipts.
+func compareToFloor(all []*figures) {
 	floor := all[0]
 	fmt.Printf("%-34s %12s %12s %12s\n", "", "floor", "router", "+ receipts")
 	row("CPU per request", all, func(f *figures) time.Duration { return f.request })
@@ -72,10 +81,6 @@ func measureRouter(ctx context.Context, p plan) (err error) {
 	fmt.Printf("%-34s %12s %12s %12s\n", "request over the floor", "1.00", ratio(all[1].request, floor.request), "+"+round(all[2].request-floor.request))
 	fmt.Printf("%-34s %12s %12s %12s\n", "stream over the floor", "1.00", ratio(all[1].streaming, floor.streaming), ratio(all[2].streaming, floor.streaming))
 	fmt.Printf("%-34s %12s %12s %12s\n", "median over the floor", "1.00", ratio(all[1].requestMedian, floor.requestMedian), ratio(all[2].requestMedian, floor.requestMedian))
-	if err := idleStreams(ctx, all, p.idle); err != nil {
-		return err
-	}
-	return soak(ctx, all, p.soak)
 }
 
 // round measures the CPU of requests and of streams in a closed loop.
