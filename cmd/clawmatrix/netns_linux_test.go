@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	mrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -50,7 +51,7 @@ func newNetwork(t *testing.T) *network {
 		_, err := exec.LookPath(program)
 		needs(err == nil, program)
 	}
-	n := &network{t: t, prefix: fmt.Sprintf("cm%d", os.Getpid())}
+	n := &network{t: t, prefix: fmt.Sprintf("cm%d-%x", os.Getpid(), mrand.Uint32())} // a run that was killed may have left its own
 	for _, host := range []string{"inet", "cloud", "natoffice", "nathome", "office", "home"} {
 		n.host(host)
 	}

@@ -55,8 +55,9 @@ func TestRotationWaitsForNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked, answer := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() { close(asked) })
 	runBoth(t, n, friend, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		close(asked)
+		first()
 		select {
 		case <-answer:
 		case <-r.Context().Done():
@@ -71,7 +72,11 @@ func TestRotationWaitsForNobody(t *testing.T) {
 		}
 		rotated <- out
 	}()
-	<-asked
+	select {
+	case <-asked:
+	case <-time.After(patienceInTests):
+		t.Fatal("the friend was not told")
+	}
 	current, retired, err := n.state.texts()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +82,11 @@ func awaitEnd(ts *testscript.TestScript, neg bool, args []string) {
 	pid := strings.TrimSpace(ts.ReadFile(args[0]))
 	patiently(ts, "the end of process "+pid, func() bool {
 		out, err := exec.Command("ps", "-o", "stat=", "-p", pid).Output()
-		return err != nil || strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
+		if _, none := errors.AsType[*exec.ExitError](err); none {
+			return true
+		}
+		ts.Check(err)
+		return strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
 	})
 }
 

@@ -28,7 +28,8 @@ func TestWatchFollowsNodesOverBothSchemes(t *testing.T) {
 	startNode(t, home("hub"))
 	eventually(t, "the hub runs", patienceInTests, func() bool { return strings.Contains(say(t, home("hub"), "status"), "listens") })
 
-	ctx, interrupt := context.WithCancel(t.Context())
+	ctx, interrupt := context.WithTimeout(t.Context(), patienceInTests) // watching ends, too, when they never come
+	defer interrupt()
 	in, out := io.Pipe()
 	var watching sync.WaitGroup
 	var code int

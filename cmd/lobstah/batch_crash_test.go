@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,15 +26,63 @@ import (
 )
 
 // pacedEngine serves the model m: each answer takes a while, as on a machine of
-// that speed.
+// that speed, and waits for its turn.
 type pacedEngine struct {
 	*httptest.Server
-	mu   sync.Mutex
-	told map[string]int // guarded by mu; answers by what was asked
+	turns *turns
+	mu    sync.Mutex
+	told  map[string]int // guarded by mu; answers by what was asked
+}
+
+// turns let engines answer up to a limit together, so that a test can do
+// something in the middle however fast or slow the machine is. The zero value
+// knows no limit.
+type turns struct {
+	mu      sync.Mutex
+	taken   int           // guarded by mu
+	most    int           // guarded by mu; 0 means no limit
+	changed chan struct{} // guarded by mu; closed with the next limit
+}
+
+// limit lets n answers be given, those that were given included; 0 lets all.
+func (u *turns) limit(n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.most = n
+	if u.changed != nil {
+		close(u.changed)
+		u.changed = nil
+	}
+}
+
+// take waits for a turn, and reports false when ctx was done before.
+func (u *turns) take(ctx context.Context) bool {
+	for {
+		u.mu.Lock()
+		if u.most == 0 || u.taken < u.most {
+			u.taken++
+			u.mu.Unlock()
+			return true
+		}
+		if u.changed == nil {
+			u.changed = make(chan struct{})
+		}
+		changed := u.changed
+		u.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 func newPacedEngine(t *testing.T, each time.Duration) *pacedEngine {
-	e := &pacedEngine{told: map[string]int{}}
+	return newTurnsEngine(t, each, new(turns))
+}
+
+func newTurnsEngine(t *testing.T, each time.Duration, turns *turns) *pacedEngine {
+	e := &pacedEngine{turns: turns, told: map[string]int{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"object":"list","data":[{"id":"m","object":"model"}]}`)
@@ -47,6 +96,9 @@ func newPacedEngine(t *testing.T, each time.Duration) *pacedEngine {
 		select {
 		case <-time.After(each):
 		case <-r.Context().Done():
+			return
+		}
+		if !e.turns.take(r.Context()) {
 			return
 		}
 		e.mu.Lock()
@@ -85,6 +137,10 @@ func (m *machine) exported() map[string]*receipt.Signed {
 const (
 	crashLines = 300
 	crashSlots = 2 // of each worker
+
+	// What may have been asked twice, or have lost its receipt on the way, was in
+	// flight at one of the two kills.
+	crashInFlight = 2 * 3 * crashSlots * 2
 )
 
 // A batch over three machines of different speed: the fastest is killed, then
@@ -96,8 +152,9 @@ func TestBatchSurvivesKills(t *testing.T) {
 	id := router.command("id")
 	var engines []*pacedEngine
 	var workers []*machine
+	together := new(turns)
 	for _, each := range []time.Duration{15 * time.Millisecond, 30 * time.Millisecond, 60 * time.Millisecond} {
-		e := newPacedEngine(t, each)
+		e := newTurnsEngine(t, each, together)
 		w := newMachine(t, "worker", "start", "--engine", e.URL, "--port", testport.Free(), "--concurrency", strconv.Itoa(crashSlots))
 		key := w.command("id")
 		w.command("allow", id, "router")
@@ -116,6 +173,7 @@ func TestBatchSurvivesKills(t *testing.T) {
 	if err := os.WriteFile(input, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	together.limit(crashInFlight)
 	// Typed in another home, so that it does not start a router of its own.
 	client := typed(t, newMachine(t), "batch", "run", input, "-o", output, "--json", "--router", base)
 	var said, errs bytes.Buffer
@@ -124,6 +182,7 @@ func TestBatchSurvivesKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	reach := func(lines int) {
+		together.limit(lines + crashInFlight) // whose answers may be lost
 		router.await(fmt.Sprint(lines, " lines are done"), func() bool { return doneLines(base) >= lines })
 	}
 	reach(crashLines / 4)
@@ -133,6 +192,7 @@ func TestBatchSurvivesKills(t *testing.T) {
 	router.start()
 	reach(crashLines * 3 / 4)
 	workers[0].start()
+	together.limit(0)
 	if err := client.Wait(); err != nil {
 		t.Fatalf("batch run: %v\n%s", err, errs.String())
 	}
@@ -214,18 +274,17 @@ func checkBooks(t *testing.T, router *machine, workers []*machine, engines []*pa
 			t.Errorf("the receipt %s stands in the router's ledger and not in its worker's", nonce)
 		}
 	}
-	// What may have been asked twice, or have lost its receipt on the way, was in
-	// flight at one of the two kills.
-	inFlight := 2 * 3 * crashSlots * 2
 	told, answers := map[string]int{}, 0
 	for _, e := range engines {
+		e.mu.Lock()
+		defer e.mu.Unlock()
 		for content, n := range e.told {
 			told[content] += n
 			answers += n
 		}
 	}
-	if len(told) != crashLines || answers > crashLines+inFlight {
-		t.Errorf("%d answers to %d lines; at most %d were in flight at the kills", answers, len(told), inFlight)
+	if len(told) != crashLines || answers > crashLines+crashInFlight {
+		t.Errorf("%d answers to %d lines; at most %d were in flight at the kills", answers, len(told), crashInFlight)
 	}
 	if n := len(theirs); n < crashLines || n > answers {
 		t.Errorf("the workers gave %d receipts for %d answers", n, answers)

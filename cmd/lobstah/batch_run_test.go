@@ -64,6 +64,7 @@ func TestBatchRunGoesOn(t *testing.T) {
 		return n
 	}
 	for i, end := range []os.Signal{os.Interrupt, os.Kill} {
+		engine.turns.limit(lines / 4 * (i + 1))
 		cmd, out := run()
 		user.await("lines are kept", func() bool { return kept() >= lines/4*(i+1) })
 		if said := user.command("status"); !strings.Contains(said, fmt.Sprint(" of ", lines, " done, 0 failed")) {
@@ -71,6 +72,10 @@ func TestBatchRunGoesOn(t *testing.T) {
 		}
 		if err := cmd.Process.Signal(end); err != nil {
 			t.Fatal(err)
+		}
+		if end == os.Interrupt {
+			user.await("it only finishes what it asks", func() bool { return strings.Contains(user.command("status", "--json"), `"draining": true`) })
+			engine.turns.limit(0)
 		}
 		err := cmd.Wait()
 		if end == os.Interrupt && (cmd.ProcessState.ExitCode() != 1 || !strings.Contains(out.String(), "the same command goes on")) {
@@ -80,6 +85,7 @@ func TestBatchRunGoesOn(t *testing.T) {
 			t.Fatalf("nothing says how to go on:\n%s", out)
 		}
 	}
+	engine.turns.limit(0)
 	write(text.String() + "\n")
 	if cmd, out := run(); cmd.Wait() == nil || !strings.Contains(out.String(), "has changed since its batch was begun") {
 		t.Errorf("with other requests it says\n%s", out)

@@ -37,6 +37,15 @@ type machine struct {
 	base string // of what it serves
 }
 
+// environ is the environment without what it tells lobstah and says of engines:
+// what its owner uses is no business of a test.
+func environ() []string {
+	own := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		return strings.HasPrefix(entry, "LOBSTAH_") || strings.HasPrefix(entry, "OLLAMA_HOST=")
+	})
+	return append(own, "LOBSTAH_ENGINE_PORTS=1")
+}
+
 func newMachine(t *testing.T, args ...string) *machine {
 	m := &machine{t: t, dir: filepath.Join(t.TempDir(), "home"), args: args}
 	t.Cleanup(m.kill)
@@ -44,7 +53,7 @@ func newMachine(t *testing.T, args ...string) *machine {
 }
 
 func (m *machine) env() []string {
-	return append(os.Environ(), "LOBSTAH_HOME="+m.dir, "LOBSTAH_ENGINE_PORTS=1", "GORACE=atexit_sleep_ms=0")
+	return append(environ(), "LOBSTAH_HOME="+m.dir, "GORACE=atexit_sleep_ms=0")
 }
 
 // command runs the program to its end.
@@ -365,7 +374,9 @@ func TestJobsSurviveKills(t *testing.T) {
 // runOneQueueOne submits two jobs to a worker that runs one at a time.
 func runOneQueueOne(t *testing.T, g *gate, worker, router *machine) []string {
 	t.Helper()
-	ids := []string{router.submit(1), router.submit(2)}
+	ids := []string{router.submit(1)}
+	router.await("the first runs", func() bool { begun, _ := g.calls(); return begun == 1 })
+	ids = append(ids, router.submit(2))
 	router.await("one runs and one waits", func() bool {
 		begun, _ := g.calls()
 		c := worker.jobCounts()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +39,8 @@ func boxes(t *testing.T, names ...string) []*box {
 	if _, err := exec.LookPath("ip"); err != nil {
 		missing("install iproute2: %v", err)
 	}
-	sw := fmt.Sprintf("lob%dsw", os.Getpid())
+	run := fmt.Sprintf("lob%d-%x", os.Getpid(), rand.Uint32()) // a run that was killed may have left its own
+	sw := run + "sw"
 	if out, err := exec.Command("ip", "netns", "add", sw).CombinedOutput(); err != nil {
 		missing("no network namespaces here: %s", out)
 	}
@@ -48,7 +50,7 @@ func boxes(t *testing.T, names ...string) []*box {
 	var list []*box
 	for i, name := range names {
 		b := &box{
-			t: t, ns: fmt.Sprintf("lob%d%s", os.Getpid(), name), sw: sw, port: fmt.Sprintf("p%d", i),
+			t: t, ns: run + name, sw: sw, port: fmt.Sprintf("p%d", i),
 			home: filepath.Join(t.TempDir(), "home"), address: fmt.Sprintf("10.77.0.%d", i+1),
 		}
 		ip(t, "netns", "add", b.ns)
@@ -77,7 +79,7 @@ func (b *box) plug(state string) { ip(b.t, "-n", b.sw, "link", "set", b.port, st
 func (b *box) command(ctx context.Context, line string, args ...string) *exec.Cmd {
 	words := append([]string{"netns", "exec", b.ns}, strings.Fields(line)...)
 	cmd := exec.CommandContext(ctx, "ip", append(words, args...)...)
-	cmd.Env = append(os.Environ(), "LOBSTAH_HOME="+b.home, "LOBSTAH_ENGINE_PORTS=1", "NO_COLOR=1")
+	cmd.Env = append(environ(), "LOBSTAH_HOME="+b.home, "NO_COLOR=1")
 	return cmd
 }
 

@@ -138,7 +138,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		program, err := exec.LookPath("lobstah")
 		ts.Check(err)
 		cmd := exec.Command(program, args[1:]...)
-		cmd.Env = append(os.Environ(), "LOBSTAH_HOME="+ts.Getenv("LOBSTAH_HOME"), "LOBSTAH_ENGINE_PORTS=1")
+		cmd.Env = append(environ(), "LOBSTAH_HOME="+ts.Getenv("LOBSTAH_HOME"))
 		out, _ := cmd.CombinedOutput() // what it says counts, not how it ends
 		return contains(string(out), args[0])
 	})

@@ -16,10 +16,10 @@ import (
 // strangers are machines that are not as they should be, by what is wrong.
 var strangers = map[string]func(id key.ID) http.HandlerFunc{
 	"late": func(id key.ID) http.HandlerFunc {
-		return tellCapacity(grid.Capacity{Pubkey: id, Models: []string{"m"}, Now: time.Now().Add(-time.Hour).UnixMilli()})
+		return tellCapacity(grid.Capacity{Pubkey: id, Models: []string{"m"}}, -time.Hour)
 	},
 	"idle": func(id key.ID) http.HandlerFunc {
-		return tellCapacity(grid.Capacity{Pubkey: id, Models: []string{}, Now: time.Now().UnixMilli()})
+		return tellCapacity(grid.Capacity{Pubkey: id, Models: []string{}}, 0)
 	},
 	"broken": func(key.ID) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -33,7 +33,7 @@ var strangers = map[string]func(id key.ID) http.HandlerFunc{
 	"poor": func(id key.ID) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet {
-				tellCapacity(grid.Capacity{Pubkey: id, Models: []string{"m"}, Now: time.Now().UnixMilli()})(w, r)
+				tellCapacity(grid.Capacity{Pubkey: id, Models: []string{"m"}}, 0)(w, r)
 				return
 			}
 			w.WriteHeader(http.StatusPaymentRequired)
@@ -42,8 +42,13 @@ var strangers = map[string]func(id key.ID) http.HandlerFunc{
 	},
 }
 
-func tellCapacity(c grid.Capacity) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(c) }
+// tellCapacity is how a worker answers whose clock is ahead.
+func tellCapacity(c grid.Capacity, ahead time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		told := c
+		told.Now = time.Now().Add(ahead).UnixMilli()
+		json.NewEncoder(w).Encode(told)
+	}
 }
 
 // stranger starts one, its address and key into variables. The kinds besides
