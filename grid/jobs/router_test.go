@@ -75,7 +75,12 @@ func newRouterStand(t *testing.T, way func(http.RoundTripper) http.RoundTripper)
 			t.Error(err)
 		}
 	})
-	return s, b
+	for { // until it knows what the worker has
+		var models struct{ Data []grid.Model }
+		if s.ask(key.Pair{}, "GET", "/v1/models", "", &models); len(models.Data) > 0 {
+			return s, b
+		}
+	}
 }
 
 // What the original's clients sent to its router, against ours.
