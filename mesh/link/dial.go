@@ -71,7 +71,7 @@ func (d *Dialer) Dial(ctx context.Context, address string, pin key.ID) (*Link, e
 // inTime says of an error that the time of the handshake was up, if that is why.
 func inTime(ctx, timed context.Context, err error) error {
 	if ctx.Err() == nil && timed.Err() != nil {
-		return fmt.Errorf("no answer within %v: %w", handshakeTime, context.DeadlineExceeded)
+		return fmt.Errorf("no answer within %v", handshakeTime)
 	}
 	return err
 }

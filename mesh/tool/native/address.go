@@ -2,7 +2,9 @@ package native
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"lobstah/mesh/tool"
@@ -86,6 +88,26 @@ func control(allowPrivate bool) func(network, address string, _ syscall.RawConn)
 		if err != nil {
 			return fmt.Errorf("%q is no address: %w", address, err)
 		}
-		return judge(at.Addr(), allowPrivate)
+		if err := judge(at.Addr(), allowPrivate); err != nil {
+			return err
+		}
+		return notOwn(at.Addr())
 	}
+}
+
+// notOwn refuses the addresses that this machine has in its networks: what it says
+// to itself there passes no firewall, as on loopback.
+func notOwn(addr netip.Addr) error {
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("tell other machines from this one: %w", err)
+	}
+	for _, a := range own {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && slices.Contains(meanings(addr), ip.Unmap()) {
+				return tool.Errorf(tool.CodePath, "%s is never fetched from: it is this machine itself", addr)
+			}
+		}
+	}
+	return nil
 }

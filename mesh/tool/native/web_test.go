@@ -41,6 +41,29 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// What a machine says to an address of its own passes no firewall, whatever kind of
+// address it is.
+func TestAddressesOfThisMachine(t *testing.T) {
+	t.Parallel()
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := control(true)
+	for _, a := range own {
+		ip := a.(*net.IPNet).IP
+		if err := dial("tcp", net.JoinHostPort(ip.String(), "80"), nil); codeOf(err) != tool.CodePath {
+			t.Errorf("%s of this machine: %v; want %s", ip, err, tool.CodePath)
+		}
+		if addr, _ := netip.AddrFromSlice(ip); codeOf(notOwn(addr)) != tool.CodePath {
+			t.Errorf("%s is taken for another machine", ip)
+		}
+	}
+	if err := dial("tcp", "9.9.9.9:80", nil); err != nil {
+		t.Errorf("an address of another machine: %v", err)
+	}
+}
+
 func FuzzJudge(f *testing.F) {
 	f.Add([]byte{127, 0, 0, 1})
 	f.Add([]byte("\x20\x02\x7f\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
