@@ -200,13 +200,7 @@ func (p *process) serveWorker(life context.Context, at workerAddress, s servingS
 // that were learned and, when worker is not empty, this machine's own at that
 // URL.
 func (p *process) serveRouter(at routerAddress, s askingSettings, worker string) (string, error) {
-	p.mu.Lock()
-	source := &peerList{file: p.peers, learner: p.learner, mesh: p.mesh}
-	learns := p.mesh != nil || p.learner != nil && len(p.learner.Sources()) > 0
-	p.mu.Unlock()
-	if worker != "" {
-		source.setSelf(p.self(worker))
-	}
+	source, learns := p.peerSource(worker)
 	transport := &channel.Transport{BlockPrivate: s.BlockPrivate, ConnectTimeout: s.Timeout.Connect, Warn: func(peer grid.Peer) {
 		p.log.Warn("talking to a peer without encryption, as --insecure allows", "peer", peer.Name(), "url", peer.URL)
 	}}
@@ -247,6 +241,19 @@ func (p *process) serveRouter(at routerAddress, s askingSettings, worker string)
 	p.serve(l, r).RegisterOnShutdown(ours.Hurry)
 	base := "http://" + localAddress(l.Addr())
 	return base, p.announce(func(h *home.Holder) { h.Router = base })
+}
+
+// peerSource lists whom the router may ask, and says whether there is a place
+// from which it may hear of more.
+func (p *process) peerSource(worker string) (source *peerList, learns bool) {
+	p.mu.Lock()
+	source = &peerList{file: p.peers, learner: p.learner, mesh: p.mesh}
+	learns = p.mesh != nil || p.learner != nil && len(p.learner.Sources()) > 0
+	p.mu.Unlock()
+	if worker != "" {
+		source.setSelf(p.self(worker))
+	}
+	return source, learns
 }
 
 // self is this machine's own worker as a peer of its router.

@@ -64,21 +64,8 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 		return interrupted(ctx, err)
 	}
 	b.engines(found)
-	if err := p.joinMesh(ctx, c.Mesh, workerTag); err != nil {
-		return err
-	}
-	worker, err := p.serveWorker(p.background, c.Worker, c.Serving, found)
+	address, err := c.serve(ctx, p, found)
 	if err != nil {
-		return err
-	}
-	if err := p.learn(ctx, c.Discovery, c.Nostr, c.Asking.BlockPrivate); err != nil {
-		return err
-	}
-	address, err := p.serveRouter(c.Router, c.Asking, worker)
-	if err != nil {
-		return err
-	}
-	if err := p.announceWorker(c.Announce, c.Nostr, c.Engines); err != nil {
 		return err
 	}
 	b.worker(c.Worker, c.Serving)
@@ -95,6 +82,24 @@ func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 		b.addMachine()
 	}
 	return p.wait(ctx)
+}
+
+// serve opens the worker's port and the router's, and returns the router's URL.
+func (c *upCommand) serve(ctx context.Context, p *process, found *engines) (address string, err error) {
+	if err := p.joinMesh(ctx, c.Mesh, workerTag); err != nil {
+		return "", err
+	}
+	worker, err := p.serveWorker(p.background, c.Worker, c.Serving, found)
+	if err != nil {
+		return "", err
+	}
+	if err := p.learn(ctx, c.Discovery, c.Nostr, c.Asking.BlockPrivate); err != nil {
+		return "", err
+	}
+	if address, err = p.serveRouter(c.Router, c.Asking, worker); err != nil {
+		return "", err
+	}
+	return address, p.announceWorker(c.Announce, c.Nostr, c.Engines)
 }
 
 // interrupted forgives what failed because the user stopped the program.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 )
@@ -61,14 +60,7 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
-	// The first words of these lines are the original's, for scripts.
-	p.say("lobstah-worker listening on %s", net.JoinHostPort(c.Host, port))
-	p.say("  identity: %s", p.home.Identity)
-	p.say("  lobstah:  %s", p.id.ID())
-	p.say("  engine:   %s", strings.Join(found.facts, "\n            "))
-	p.say("  tier:     %s", c.Tier)
-	p.say("  at once:  %s", fmt.Sprintf("%d, and %d may wait", c.Concurrency, c.Queue))
+	c.sayServing(p, base, found)
 	if err := p.announceWorker(c.Announce, c.Nostr, c.engineSettings); err != nil {
 		return err
 	}
@@ -79,4 +71,16 @@ func (c *workerStartCommand) Run(ctx context.Context, a *app) (err error) {
 	p.say("")
 	p.say("Ctrl-C stops.")
 	return p.wait(ctx)
+}
+
+// sayServing tells of the worker. The first words of its lines are the
+// original's, for scripts.
+func (c *workerStartCommand) sayServing(p *process, base string, found *engines) {
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(base, "http://"))
+	p.say("lobstah-worker listening on %s", net.JoinHostPort(c.Host, port))
+	p.say("  identity: %s", p.home.Identity)
+	p.say("  lobstah:  %s", p.id.ID())
+	p.say("  engine:   %s", strings.Join(found.facts, "\n            "))
+	p.say("  tier:     %s", c.Tier)
+	p.say("  at once:  %d, and %d may wait", c.Concurrency, c.Queue)
 }
