@@ -31,6 +31,11 @@ type batchRunCommand struct {
 	Window         int    `default:"24" placeholder:"HOURS" help:"How many hours it may take; what is not answered then becomes an error."`
 	Overwrite      bool   `help:"Begin anew, even if there are results or a batch that was begun."`
 	JSON           bool   `name:"json" help:"Print a summary in JSON at the end."`
+
+	// For a router of its own.
+	Discovery    discoverySettings `embed:""`
+	Nostr        nostrSettings     `embed:""`
+	BlockPrivate bool              `setting:"block-private-addrs" name:"block-private-addrs" help:"Peers that strangers named may not be in private networks either."`
 }
 
 // Help is printed by --help.
@@ -44,9 +49,10 @@ which they came. All peers that have the model work on it, each as fast as it ca
 what fails is tried again.
 
 It runs in the router that runs here (or that --router names), and when none
-does, in one of its own that asks the peers of lobstah peers. Ctrl-C, a crash and
-a reboot lose nothing: the same command goes on where it was. In a router that
-goes on running the batch does, too; lobstah batch cancel ends it.
+does, in one of its own that asks the peers of lobstah peers, and those that
+--discover-from finds. Ctrl-C, a crash and a reboot lose nothing: the same command
+goes on where it was. In a router that goes on running the batch does, too;
+lobstah batch cancel ends it.
 
 Exit code 0 when every line was answered, 1 when some failed.
 
@@ -57,6 +63,9 @@ Examples:
 }
 
 func (c *batchRunCommand) Run(ctx context.Context, a *app) error {
+	if err := c.Discovery.check(c.Nostr); err != nil {
+		return err
+	}
 	run := &batchRun{app: a, batchRunCommand: c, statePath: c.Output + ".batch"}
 	if err := run.prepare(); err != nil {
 		return err

@@ -48,7 +48,13 @@ func (r *batchRun) startRouter(ctx context.Context) (context.Context, func() err
 		return ctx, nil, err
 	}
 	fail := func(err error) (context.Context, func() error, error) { return ctx, nil, errors.Join(err, p.close()) }
-	if len(p.peers.Peers()) == 0 {
+	if err := p.learn(ctx, r.Discovery, r.Nostr, r.BlockPrivate); err != nil {
+		return fail(err)
+	}
+	p.mu.Lock()
+	found := len(p.peers.Peers()) + len(p.learner.Peers())
+	p.mu.Unlock()
+	if found == 0 && len(r.Discovery.From) == 0 {
 		return fail(cli.Hintf(errors.New("no router runs here, and there are no peers to ask"),
 			"lobstah up serves this machine's models; lobstah peers add names a worker elsewhere"))
 	}
@@ -56,7 +62,7 @@ func (r *batchRun) startRouter(ctx context.Context) (context.Context, func() err
 	if err != nil {
 		return fail(err)
 	}
-	s := askingSettings{}
+	s := askingSettings{BlockPrivate: r.BlockPrivate}
 	if key != "" {
 		s.APIKey = []string{key}
 	}
@@ -65,7 +71,7 @@ func (r *batchRun) startRouter(ctx context.Context) (context.Context, func() err
 	if err != nil {
 		return fail(err)
 	}
-	r.note("no router runs here, so this command asks %s itself", cli.Plural(len(p.peers.Peers()), "peer"))
+	r.note("no router runs here, so this command asks %s itself", cli.Plural(found, "peer"))
 	r.client = &batchClient{&apiClient{base, key}}
 	return ctx, func() error {
 		var err error

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"lobstah/grid/batch"
@@ -81,11 +80,7 @@ func ownerOf(keys []string) func(*http.Request) string {
 		return nil
 	}
 	return func(r *http.Request) string {
-		given := r.Header.Get("X-Api-Key")
-		if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-			given = bearer
-		}
-		sum := sha256.Sum256([]byte(given))
+		sum := sha256.Sum256([]byte(router.ShownKey(r.Header)))
 		return hex.EncodeToString(sum[:16])
 	}
 }

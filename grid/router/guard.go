@@ -100,16 +100,17 @@ func hostname(hostport string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
-// shownKey is the API key that a request shows.
-func shownKey(h http.Header) string {
-	if bearer, ok := strings.CutPrefix(h.Get("Authorization"), "Bearer "); ok {
-		return bearer
+// ShownKey is the API key that a request shows; empty for none.
+func ShownKey(h http.Header) string {
+	scheme, key, ok := strings.Cut(h.Get("Authorization"), " ")
+	if ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(key)
 	}
 	return h.Get("X-Api-Key") // Anthropic's clients
 }
 
 func (g *guard) keyAllowed(h http.Header) bool {
-	sum := sha256.Sum256([]byte(shownKey(h)))
+	sum := sha256.Sum256([]byte(ShownKey(h)))
 	found := 0
 	for _, k := range g.keys {
 		found |= subtle.ConstantTimeCompare(sum[:], k[:])

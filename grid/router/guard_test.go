@@ -97,6 +97,8 @@ func TestKeys(t *testing.T) {
 		{"none given", []string{"a", "b"}, "/v1/models", nil, 401},
 		{"wrong", []string{"a", "b"}, "/v1/models", []string{"Authorization", "Bearer c"}, 401},
 		{"right", []string{"a", "b"}, "/v1/models", []string{"Authorization", "Bearer b"}, 200},
+		{"in small letters", []string{"a", "b"}, "/v1/models", []string{"Authorization", "bearer b"}, 200},
+		{"of another scheme", []string{"a", "b"}, "/v1/models", []string{"Authorization", "Basic b"}, 401},
 		{"in Anthropic's header", []string{"a", "b"}, "/v1/models", []string{"X-Api-Key", "a"}, 200},
 		{"not for health", []string{"a"}, "/healthz", nil, 200},
 		{"not for health where engines have it", []string{"a"}, "/health", nil, 200},

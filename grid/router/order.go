@@ -136,7 +136,7 @@ func (rt *Router) ownerOf(r *http.Request) string {
 	if len(rt.Keys) == 0 {
 		return everybody
 	}
-	sum := sha256.Sum256([]byte("lobstah-job-owner-v1\n" + shownKey(r.Header)))
+	sum := sha256.Sum256([]byte("lobstah-job-owner-v1\n" + ShownKey(r.Header)))
 	return "key " + hex.EncodeToString(sum[:])
 }
 
