@@ -170,7 +170,8 @@ describe("openclaw clawmatrix status", () => {
 /** Waits until the other node's audit log has an entry. */
 async function audited(what: string, phase: string) {
   const log = path.join(office, "audit", "tools.jsonl");
-  const entries = () => fs.readFileSync(log, "utf8").trim().split("\n").map((line) => JSON.parse(line) as { call: string; phase: string; args?: string });
+  const whole = (text: string) => text.slice(0, text.lastIndexOf("\n") + 1); // a line may just be written
+  const entries = () => whole(fs.readFileSync(log, "utf8")).split("\n").filter(Boolean).map((line) => JSON.parse(line) as { call: string; phase: string; args?: string });
   for (;;) {
     const call = entries().find((e) => e.args?.includes(what))?.call;
     if (call !== undefined && entries().some((e) => e.call === call && e.phase === phase)) return;

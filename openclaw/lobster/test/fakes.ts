@@ -1,8 +1,10 @@
 /** Programs that stand in for lobster where a test needs output that the real one never prints, and the real one. */
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import type { TestContext } from "node:test";
 import type { Host, LobsterConfig } from "../src/lobster-tool.ts";
 
@@ -25,6 +27,44 @@ export function fake(t: Pick<TestContext, "after">, body: string, interpreter = 
 export function host(programs: string[] = [], more: Partial<Host> & { plugin?: LobsterConfig } = {}): Host {
   const { plugin, ...rest } = more;
   return { config: {}, pluginConfig: { lobsterPaths: programs, ...plugin }, ...rest } as Host;
+}
+
+/** Lets a limit of time be over when something is so, however busy this machine is. */
+export function whenOver(t: TestContext, limit: number, so: () => boolean) {
+  const real = globalThis.setTimeout;
+  const watch = (act: () => void) => {
+    const look = setInterval(() => {
+      if (!so()) return;
+      clearInterval(look);
+      act();
+    }, 10);
+    return look;
+  };
+  t.mock.method(globalThis, "setTimeout", (act: () => void, ms?: number) => (ms === limit ? watch(act) : real(act, ms)));
+}
+
+/** Whether there is a process, one included that is dead and that nobody has asked about yet. */
+export function exists(pid: number): boolean {
+  assert.ok(pid > 1);
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+function isDead(pid: number): boolean {
+  if (!exists(pid)) return true;
+  if (process.platform !== "linux") return false;
+  try {
+    return / Z /.test(fs.readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true; // it went just now
+  }
+}
+
+export async function assertGone(pid: number) {
+  for (const end = Date.now() + 60_000; !isDead(pid); await pause(10)) assert.ok(Date.now() < end, `process ${pid} still runs`);
 }
 
 let built: string | undefined;

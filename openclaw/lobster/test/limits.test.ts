@@ -6,7 +6,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { describe, it } from "node:test";
 import type { OpenClawPluginToolContext } from "openclaw/plugin-sdk/plugin-entry";
 import { createLobsterTool, type Host } from "../src/lobster-tool.ts";
-import { fake, folder, host } from "./fakes.ts";
+import { assertGone, exists, fake, folder, host, whenOver } from "./fakes.ts";
 
 /** A program that prints what it was called with. */
 const echo = `process.stdout.write(JSON.stringify({ok: true, argv: process.argv.slice(2), cwd: process.cwd(), env: process.env}))`;
@@ -155,6 +155,7 @@ describe("the limits", () => {
   ] as const) {
     it(`end the whole process group: ${name}`, { skip: process.platform === "win32" && "Windows has no process groups" }, async (t) => {
       const file = path.join(folder(t), "pid");
+      whenOver(t, 3000, () => fs.existsSync(file));
       await assert.rejects(call(host([fake(t, stubborn(file, noise), "/bin/sh")]), limits), message);
       await assertGone(Number(fs.readFileSync(file, "utf8")));
     });
@@ -189,24 +190,10 @@ describe("the limits", () => {
   });
 
   it("do not wait for what a finished run left behind", async (t) => {
-    const file = path.join(folder(t), "pid");
-    const program = fake(t, `sleep 300 & echo $! > ${file}; printf '{"ok":true}'`, "/bin/sh");
+    const [left, own] = ["left", "own"].map((name) => path.join(folder(t), name)) as [string, string];
+    const program = fake(t, `sleep 300 & echo $! > ${left}; echo $$ > ${own}.tmp; mv ${own}.tmp ${own}; printf '{"ok":true}'`, "/bin/sh");
+    whenOver(t, 3000, () => fs.existsSync(own) && !exists(Number(fs.readFileSync(own, "utf8"))));
     assert.deepEqual(await call(host([program]), { timeoutMs: 3000 }), { ok: true });
-    process.kill(Number(fs.readFileSync(file, "utf8")));
+    process.kill(Number(fs.readFileSync(left, "utf8")));
   });
 });
-
-/** Waits until a process is gone, or is at most a dead one that nobody has asked about yet. */
-async function assertGone(pid: number) {
-  assert.ok(pid > 1);
-  for (let left = 500; left > 0; left--) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return;
-    }
-    if (fs.existsSync(`/proc/${pid}/stat`) && / Z /.test(fs.readFileSync(`/proc/${pid}/stat`, "utf8"))) return;
-    await pause(10);
-  }
-  assert.fail(`process ${pid} still runs`);
-}
