@@ -26,7 +26,7 @@ import (
 // speaks on its standard streams.
 func TestMain(m *testing.M) {
 	if os.Getenv("ACT_AS_MCP_SERVER") != "" {
-		if err := serverOf().Run(context.Background(), &mcp.StdioTransport{}); err != nil {
+		if err := serverOf(nil).Run(context.Background(), &mcp.StdioTransport{}); err != nil {
 			os.Exit(1)
 		}
 		return
@@ -39,7 +39,9 @@ type adding struct {
 	B int `json:"b"`
 }
 
-func serverOf() *mcp.Server {
+// serverOf makes a server. Its tool hang marks that it has begun and waits for its
+// end, or for stop.
+func serverOf(stop <-chan struct{}) *mcp.Server {
 	s := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	mcp.AddTool(s, &mcp.Tool{Name: "add", Description: "Add"}, func(_ context.Context, _ *mcp.CallToolRequest, in adding) (*mcp.CallToolResult, map[string]int, error) {
 		return nil, map[string]int{"sum": in.A + in.B}, nil
@@ -55,9 +57,15 @@ func serverOf() *mcp.Server {
 	mcp.AddTool(s, &mcp.Tool{Name: "pid"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: strconv.Itoa(os.Getpid())}}}, nil, nil
 	})
-	mcp.AddTool(s, &mcp.Tool{Name: "hang"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		<-ctx.Done()
-		return nil, nil, ctx.Err()
+	mcp.AddTool(s, &mcp.Tool{Name: "hang"}, func(ctx context.Context, _ *mcp.CallToolRequest, in struct {
+		Mark string `json:"mark"`
+	}) (*mcp.CallToolResult, any, error) {
+		err := os.WriteFile(in.Mark, nil, 0o600)
+		select {
+		case <-ctx.Done():
+		case <-stop:
+		}
+		return nil, nil, errors.Join(err, ctx.Err())
 	})
 	return s
 }
@@ -73,7 +81,8 @@ func servers(t *testing.T) *Servers {
 	if err := os.WriteFile(token, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return serverOf() }, nil)
+	stop := make(chan struct{})
+	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return serverOf(stop) }, nil)
 	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer hunter2" {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -88,6 +97,7 @@ func servers(t *testing.T) *Servers {
 		"refused": {URL: remote.URL},
 	}, []string{"KEPT=also"})
 	t.Cleanup(func() {
+		close(stop)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -122,11 +132,11 @@ func TestServers(t *testing.T) {
 		if r, err := call(t.Context(), s, prefix+"fail", `{}`); err != nil || !r.IsError || !strings.Contains(r.String(), "no luck") {
 			t.Errorf("%sfail: %+v, %v", prefix, r, err)
 		}
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("the caller left"))
-		if _, err := call(ctx, s, prefix+"hang", `{}`); err == nil || err.Error() != "the caller left" {
+		mark := filepath.Join(t.TempDir(), "begun")
+		ctx, left := leave(t, mark)
+		if _, err := call(ctx, s, prefix+"hang", fmt.Sprintf(`{"mark":%q}`, mark)); !errors.Is(err, left) {
 			t.Errorf("%shang: %v", prefix, err)
 		}
-		cancel()
 	}
 	for _, name := range []string{"add", "mcp:add", "mcp:none/add", "mcp:program/none", "program/add"} {
 		if has, err := s.Has(t.Context(), name); has || err != nil {
@@ -136,6 +146,23 @@ func TestServers(t *testing.T) {
 	if has, err := s.Has(t.Context(), "mcp:missing/x"); has || err == nil {
 		t.Errorf("a server that cannot be started: %t, %v", has, err)
 	}
+}
+
+// leave ends a context when the file is there, and tells the cause.
+func leave(t *testing.T, mark string) (context.Context, error) {
+	left := errors.New("the caller left")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := os.Stat(mark); err == nil {
+				cancel(left)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	t.Cleanup(func() { cancel(nil); waiting.Wait() })
+	return ctx, left
 }
 
 // A program sees what its configuration says and no more.
