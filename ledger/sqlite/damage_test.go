@@ -349,7 +349,7 @@ func TestRefusedFiles(t *testing.T) {
 		_, err := sqlite.Open(t.Context(), newer, pair)
 		_, again := sqlite.OpenReadOnly(t.Context(), newer)
 		for _, err := range []error{err, again} {
-			if !errors.Is(err, ledger.ErrNewer) || !strings.Contains(err.Error(), "99") {
+			if !errors.Is(err, ledger.ErrNewer) || !strings.Contains(err.Error(), "its version is 99") {
 				t.Errorf("%v, want ErrNewer and the version", err)
 			}
 		}
