@@ -36,6 +36,9 @@ func (t *Tools) beneath(grant tool.Grant, path string, do func(root *os.Root, re
 // fileError says what is wrong with a path. That a link leads out of the root is
 // told as what it is.
 func fileError(path string, err error) error {
+	if pathError, ok := errors.AsType[*os.PathError](err); ok {
+		err = pathError.Err // whose text knows no names
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -48,9 +51,6 @@ func fileError(path string, err error) error {
 	}
 	if _, ok := errors.AsType[*tool.Error](err); ok {
 		return err
-	}
-	if pathError, ok := errors.AsType[*os.PathError](err); ok {
-		err = pathError.Err
 	}
 	return tool.Errorf(tool.CodeFailed, "%s: %s", path, err)
 }
