@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"testing"
 )
 
@@ -53,13 +55,10 @@ func closeOnSecondRequest(l net.Listener) error {
 		if err := answerOne(conn, reader, body); err != nil {
 			return err
 		}
-		if body == oneModel {
-			_, err = http.ReadRequest(reader) // the call, which gets no answer
+		if body == oneModel { // the call, which gets no answer, or the end of what net/http did not keep
+			_, _ = http.ReadRequest(reader)
 		}
 		conn.Close()
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -75,25 +74,19 @@ func answerOne(w io.Writer, r *bufio.Reader, body string) error {
 // Connections are kept, except to llama-server, whose kept ones lose calls.
 func TestConnectionsPerEngine(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		server string
-		want   int64
-	}{{"uvicorn", 1}, {"llama.cpp", 4}} {
-		var opened atomic.Int64
-		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Server", test.server)
+	for _, server := range []string{"uvicorn", "llama.cpp"} {
+		var mu sync.Mutex
+		requests := map[string]int{} // by connection; guarded by mu
+		url := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			requests[r.RemoteAddr]++
+			mu.Unlock()
+			w.Header().Set("Server", server)
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, oneModel)
 		}))
-		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				opened.Add(1)
-			}
-		}
-		server.Start()
-		t.Cleanup(server.Close)
-		e := newEngine(t, Config{BaseURL: server.URL})
-		for range 4 {
+		e := newEngine(t, Config{BaseURL: url})
+		for range 8 {
 			answer, err := e.Do(t.Context(), chat)
 			if err != nil {
 				t.Fatal(err)
@@ -101,9 +94,11 @@ func TestConnectionsPerEngine(t *testing.T) {
 			io.Copy(io.Discard, answer.Body)
 			answer.Body.Close()
 		}
-		// The list's connection serves the first call too: it was kept.
-		if got := opened.Load(); got != test.want {
-			t.Errorf("%s: 4 calls opened %d connections; want %d", test.server, got, test.want)
+		// The list's connection serves the first call too: it was kept. On a busy
+		// machine net/http gives up a connection now and then.
+		most := slices.Max(slices.Collect(maps.Values(requests)))
+		if kept := most > 2; kept != (server == "uvicorn") {
+			t.Errorf("%s: %d of 9 requests came on one connection", server, most)
 		}
 	}
 }
