@@ -148,6 +148,7 @@ func (x *exchange) note(a *attempt, o *outcome) {
 	case answered:
 		a.succeeded()
 		rt.servedBefore(&x.wish, p.ID)
+		rt.counts.used(a.meter.Usage)
 	case passed, refused:
 		a.succeeded()
 	case failed, broken:

@@ -102,6 +102,7 @@ func TestKeys(t *testing.T) {
 		{"in Anthropic's header", []string{"a", "b"}, "/v1/models", []string{"X-Api-Key", "a"}, 200},
 		{"not for health", []string{"a"}, "/healthz", nil, 200},
 		{"not for health where engines have it", []string{"a"}, "/health", nil, 200},
+		{"for the metrics too", []string{"a"}, "/metrics", nil, 401},
 		{"for the ledger too", []string{"a"}, "/ledger", nil, 401},
 	} {
 		inWorld(t, 1, func(c *Config) { c.Keys = test.keys }, func(t *testing.T, w *world) {

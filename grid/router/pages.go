@@ -19,6 +19,14 @@ import (
 type counters struct {
 	requests, unanswered, failures          atomic.Int64
 	accepted, rejected, unkept, unreceipted atomic.Int64
+	input, output                           atomic.Int64 // tokens
+}
+
+// used adds the tokens of an answer, as far as a peer can be believed.
+func (c *counters) used(u openai.Usage) {
+	const most = 1 << 40 // as in receipts
+	c.input.Add(min(max(u.Input, 0), most))
+	c.output.Add(min(max(u.Output, 0), most))
 }
 
 // Stats is a snapshot of what a router did since it started.

@@ -11,7 +11,8 @@
 // peer's capacity (poll.go) and late receipts (pending.go, asked.go), and what
 // they learn (roster.go, health.go, ailing.go, clock.go). Jobs, which are answered later,
 // are accepted in order.go and seen through at a peer in follow.go (submit.go,
-// deliver.go, withdraw.go); grid/jobs keeps them.
+// deliver.go, withdraw.go); grid/jobs keeps them. Pages that only tell are in pages.go,
+// models.go and metrics.go.
 //
 // It may import grid, key, receipt and openai; cmd composes it with a source of
 // peers, a ledger and a round tripper, each behind an interface that stands
@@ -236,6 +237,7 @@ func (rt *Router) routes() *http.ServeMux {
 	mux.HandleFunc("GET /pubkey", rt.pubkey)
 	mux.HandleFunc("GET /healthz", rt.healthz)
 	mux.HandleFunc("GET /health", rt.healthz) // where those of engines are, at which watchers look
+	mux.HandleFunc("GET /metrics", rt.metrics)
 	mux.HandleFunc("GET /{$}", rt.root)
 	mux.HandleFunc("/", rt.notFound)
 	return mux
