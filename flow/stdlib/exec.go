@@ -90,7 +90,7 @@ func execStdin(call *interp.Call) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return strings.NewReader(value.Clean(stdinText(name, items))), nil
+	return strings.NewReader(value.UTF8(stdinText(name, items))), nil
 }
 
 func stdinText(form string, items []value.Value) string {

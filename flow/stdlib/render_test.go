@@ -84,3 +84,12 @@ func TestRenderingIsWholeAndCapped(t *testing.T) {
 		t.Errorf("without a place for files: got %q, %v", got, err)
 	}
 }
+
+func TestTableHeads(t *testing.T) {
+	t.Parallel()
+	item := value.Record(value.F("a\nb", value.String("x\ny")))
+	got, err := rendered(t, world(t), "table", interp.Items(item))
+	if want := "a b\n---\nx y\n"; err != nil || got != want {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+}

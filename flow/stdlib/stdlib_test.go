@@ -99,6 +99,8 @@ func TestPureCommands(t *testing.T) {
 		{`[{"a":1}]`, "map x={{a}} 'y=<{{x}}>'", `[{"a":1,"x":"1","y":"<1>"}]`},
 		{`[1]`, "map --wrap w", `[{"w":1}]`},
 		{`[{"a":1,"b":[2]}]`, "jq '.b[0] + .a, .missing'", `[3,null]`},
+		{`["ΣΑΣ",{"0":"😀"}]`, "template --text '{{. | lower}}' | head --n 1", `["σας"]`},
+		{`["😀"]`, "template --text '{{0 | upper}} {{0}}{{1}}'", `["\ud83d 😀"]`},
 		{`[1,2,3]`, "jq --slurp add", `[6]`},
 		{`[{"z":1,"y":2}]`, "template --text '{{z}}-{{y | round 1}}'", `["1-2"]`},
 	}

@@ -43,7 +43,7 @@ func writeTable(w *bufio.Writer, items []value.Value) error {
 		return writeRows(w, columns, items)
 	}
 	for _, item := range items {
-		if _, err := w.WriteString(value.Clean(cell(item)) + "\n"); err != nil {
+		if _, err := w.WriteString(value.UTF8(cell(item)) + "\n"); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,11 @@ func writeRows(w *bufio.Writer, columns []string, items []value.Value) error {
 			widths[i] = max(widths[i], value.Len16(c), 3)
 		}
 	}
-	measure(columns)
+	heads := make([]string, len(columns))
+	for i, c := range columns {
+		heads[i] = oneLine(c)
+	}
+	measure(heads)
 	for _, item := range items {
 		measure(row(columns, item))
 	}
@@ -82,7 +86,7 @@ func writeRows(w *bufio.Writer, columns []string, items []value.Value) error {
 	for i, n := range widths {
 		dashes[i] = strings.Repeat("-", n)
 	}
-	for _, cells := range [][]string{columns, dashes} {
+	for _, cells := range [][]string{heads, dashes} {
 		if err := writeRow(w, cells, widths); err != nil {
 			return err
 		}
@@ -100,7 +104,7 @@ func writeRow(w *bufio.Writer, cells []string, widths []int) error {
 		if i > 0 {
 			_, _ = w.WriteString("  ") // errors stay in w
 		}
-		_, _ = w.WriteString(value.Clean(c))
+		_, _ = w.WriteString(value.UTF8(c))
 		if err := pad(w, widths[i]-value.Len16(c)); err != nil {
 			return err
 		}
@@ -119,11 +123,13 @@ func pad(w *bufio.Writer, n int) error {
 	return nil
 }
 
-// row is the cells of one item; a line break within one is a blank.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
+
+// row is the cells of one item; a line break within one is a blank, as it is in heads.
 func row(columns []string, item value.Value) []string {
 	cells := make([]string, len(columns))
 	for i, c := range columns {
-		cells[i] = strings.ReplaceAll(cell(item.Property(c)), "\n", " ")
+		cells[i] = oneLine(cell(item.Property(c)))
 	}
 	return cells
 }

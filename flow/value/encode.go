@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Append writes v as JSON.stringify(v) does: compact, undefined fields dropped, undefined items and non-finite numbers as null.
@@ -176,7 +177,7 @@ func (e *encoder) close(n int, prefix string, bracket byte) {
 const hex = "0123456789abcdef"
 
 // AppendQuoted writes s as a JSON string the way JSON.stringify does: only quotes, backslashes, control characters and lone
-// surrogates are escaped.
+// surrogates are escaped. Two of those that make a pair, because texts were joined between them, are one character.
 func AppendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -186,12 +187,16 @@ func AppendQuoted(dst []byte, s string) []byte {
 			continue
 		}
 		if c == 0xED {
-			r, lone := surrogate(s[i:])
-			if !lone {
+			r, n := joined(s[i:])
+			if n == 0 {
 				continue
 			}
-			dst = append(append(dst, s[start:i]...), '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
-			i += 2
+			if dst = append(dst, s[start:i]...); n == 6 {
+				dst = utf8.AppendRune(dst, r)
+			} else {
+				dst = append(dst, '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+			}
+			i += n - 1
 		} else {
 			dst = appendEscape(append(dst, s[start:i]...), c)
 		}

@@ -109,6 +109,41 @@ func surrogate(s string) (rune, bool) {
 	return 0xD000 | rune(s[1]&0x3F)<<6 | rune(s[2]&0x3F), true
 }
 
+// joined reads the surrogate that s starts with: n is 3 for a lone one, 6 for two that make the character r, and 0 for none.
+func joined(s string) (r rune, n int) {
+	high, ok := surrogate(s)
+	if !ok {
+		return 0, 0
+	}
+	if low, ok := surrogate(s[3:]); ok && high < 0xDC00 && low >= 0xDC00 {
+		return 0x10000 + (high-0xD800)<<10 + (low - 0xDC00), 6
+	}
+	return high, 3
+}
+
+// UTF8 is s as JavaScript writes it out: two surrogates that meet are one character, and a lone one becomes U+FFFD.
+func UTF8(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		switch r, n := joined(s); n {
+		case 6:
+			b.WriteRune(r)
+			s = s[n:]
+		case 3:
+			b.WriteRune(utf8.RuneError)
+			s = s[n:]
+		default:
+			r, n := utf8.DecodeRuneInString(s)
+			b.WriteRune(r)
+			s = s[n:]
+		}
+	}
+	return b.String()
+}
+
 // decodeRune is utf8.DecodeRuneInString for WTF-8.
 func decodeRune(s string) (rune, int) {
 	r, n := utf8.DecodeRuneInString(s)

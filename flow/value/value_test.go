@@ -136,6 +136,13 @@ func TestSurrogates(t *testing.T) {
 	if Compare16("\uff5e", "😀") <= 0 || Compare16("a", "ab") >= 0 || Compare16("😀", "😁") >= 0 {
 		t.Error("order is not that of UTF-16 units")
 	}
+	const high, low = "\xed\xa0\xbd", "\xed\xb8\x80"
+	if got := UTF8("é" + high + low + low + high + "x"); got != "é😀\ufffd\ufffdx" {
+		t.Errorf("UTF8: got %q", got)
+	}
+	if got := String(high + low + low + high).JSON(); got != `"😀\ude00\ud83d"` {
+		t.Errorf("parts of pairs that were joined are %s", got)
+	}
 	if got := Clean("a\xed\xa0\xbd\xff\xe2\x82z"); got != "a\ufffd\ufffd\ufffd\ufffd\ufffdz" {
 		t.Errorf("Clean: got %q", got)
 	}
@@ -336,6 +343,19 @@ func TestSlice16(t *testing.T) {
 					t.Errorf("Slice16(%q, %d, %d) = %q, want %q", s, from, to, got, want)
 				}
 			}
+		}
+	}
+}
+
+func TestCase(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string][2]string{
+		"straße": {"STRASSE", "straße"}, "ﬁﬀ": {"FIFF", "ﬁﬀ"}, "ǆ": {"Ǆ", "ǆ"}, "\u1fb3\u1fbc": {"ΑΙΑΙ", "\u1fb3\u1fb3"}, "İI": {"İI", "i̇i"}, "éÉ": {"ÉÉ", "éé"},
+		"ΟΔΟΣ": {"ΟΔΟΣ", "οδος"}, "ΟΔΟΣ ΣΑΣ.": {"ΟΔΟΣ ΣΑΣ.", "οδος σας."}, "Σ": {"Σ", "σ"}, "ΑΣΒ": {"ΑΣΒ", "ασβ"}, "ΑΣ'Β": {"ΑΣ'Β", "ασ'β"}, "1Σ": {"1Σ", "1σ"},
+		"ΑΣ1": {"ΑΣ1", "ας1"}, "x\xed\xa0\xbdY": {"X\xed\xa0\xbdY", "x\xed\xa0\xbdy"}, "": {"", ""},
+	} {
+		if up, low := Upper(in), Lower(in); up != want[0] || low != want[1] {
+			t.Errorf("%q: got %q and %q, want %q", in, up, low, want)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func argEnv(env *interp.Env, args value.Value) *interp.Env {
 	o, _ := args.AsObject()
 	for k, v := range o.All() {
 		if name := argVar(k); name != "" {
-			vars["LOBSTER_ARG_"+name] = value.Clean(value.Text(v))
+			vars["LOBSTER_ARG_"+name] = value.UTF8(value.Text(v))
 		}
 	}
 	return env.WithVars(vars)
@@ -62,7 +62,7 @@ func argEnv(env *interp.Env, args value.Value) *interp.Env {
 // argVar is an argument's name as a variable's: capital letters and digits, everything else one underscore.
 func argVar(name string) string {
 	var b strings.Builder
-	for _, c := range strings.ToUpper(name) {
+	for _, c := range value.Upper(name) {
 		switch {
 		case c >= 'A' && c <= 'Z' || c >= '0' && c <= '9':
 			b.WriteRune(c)
@@ -95,7 +95,7 @@ func (r *runner) fileEnv(sc scope) *interp.Env {
 func fillVars(sc scope, vars []Var) map[string]string {
 	out := make(map[string]string, len(vars))
 	for _, v := range vars {
-		out[v.Name] = value.Clean(sc.fill(v.Text))
+		out[v.Name] = value.UTF8(sc.fill(v.Text))
 	}
 	return out
 }

@@ -81,7 +81,7 @@ func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
 	if err != nil {
 		return value.Undefined, err
 	}
-	text := value.Clean(w.scope.fill(s.Text))
+	text := value.UTF8(w.scope.fill(s.Text))
 	limit, err := w.env.LimitVar("LOBSTER_MAX_OUTPUT_BYTES", maxOutput)
 	if err != nil {
 		return value.Undefined, err
@@ -93,7 +93,7 @@ func (w job) shell(ctx context.Context, s *Step) (value.Value, error) {
 	defer release()
 	out, errOut := &capped{step: s.ID, limit: limit, budget: env.Budget}, &capped{step: s.ID, limit: limit, budget: env.Budget}
 	exit, err := env.Start(ctx, &interp.Process{
-		Argv: w.env.Shell(text), Stdin: strings.NewReader(value.Clean(inText(in))), Stdout: out, Stderr: errOut, Grace: grace(s),
+		Argv: w.env.Shell(text), Stdin: strings.NewReader(value.UTF8(inText(in))), Stdout: out, Stderr: errOut, Grace: grace(s),
 	})
 	switch {
 	case interp.IsNotFound(err):
