@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-isatty"
 
 	"lobstah/flow"
+	"lobstah/flow/filter"
 	"lobstah/flow/interp"
 	"lobstah/flow/stdlib"
 	"lobstah/flow/syntax"
@@ -36,8 +38,13 @@ func (p *program) where(err error) string {
 		return ""
 	}
 	var out strings.Builder
-	if e, ok := errors.AsType[*workflow.StepError](err); ok {
-		out.WriteString("  at " + e.Where() + "\n")
+	for within := err; ; {
+		e, ok := errors.AsType[*workflow.StepError](within)
+		if !ok {
+			break
+		}
+		out.WriteString("  at " + e.Where() + "\n" + findings(e))
+		within = e.Err
 	}
 	if e, ok := errors.AsType[*interp.StageError](err); ok {
 		out.WriteString("  in " + e.Where() + "\n")
@@ -48,6 +55,9 @@ func (p *program) where(err error) string {
 	if errors.Is(err, stdlib.ErrNoProvider) {
 		out.WriteString("hint: start a router of this machine with lobstah up, or set OPENAI_BASE_URL\n")
 	}
+	if e, ok := errors.AsType[filter.UnknownError](err); ok {
+		out.WriteString("hint: " + e.Hint() + "\n")
+	}
 	if e, ok := errors.AsType[*syntax.Error](err); ok {
 		out.WriteString("  " + strings.ReplaceAll(e.Detail(), "\n", "\n  ") + "\n")
 	}
@@ -57,12 +67,37 @@ func (p *program) where(err error) string {
 	return out.String()
 }
 
-// commandHint names the command that was probably meant.
+// findings is what check says about the same fault: the line with a caret, and a hint. It is silent on what only a run can tell.
+func findings(e *workflow.StepError) string {
+	problems, source, err := workflow.Check(e.File, nil)
+	if err != nil {
+		return ""
+	}
+	for _, found := range problems {
+		if found.Severity == workflow.Fault && found.Message == e.Error() {
+			return found.Report(e.File, source)
+		}
+	}
+	return ""
+}
+
+// commandHint names what was probably meant: a file that is not here, a command, or one of this program's own words.
 func commandHint(name string) string {
-	best, at := "", 3
+	if workflow.HasExtension(name) {
+		return "hint: there is no workflow file of this name here\n"
+	}
+	words := []string{"lobster run", "lobster resume", "lobster graph", "lobster doctor", "lobster version", "lobster help"}
+	for extra := range (&program{}).extras() {
+		words = append(words, "lobster "+extra)
+	}
+	slices.Sort(words)
 	for _, c := range interp.NewRegistry(stdlib.Commands()...).All() {
-		if d := spelling.Distance(value.Cut16(name, 64), c.Name); d < at {
-			best, at = c.Name, d
+		words = append(words, c.Name)
+	}
+	best, at := "", 3
+	for _, w := range words {
+		if d := spelling.Distance(value.Cut16(name, 64), strings.TrimPrefix(w, "lobster ")); d < at {
+			best, at = w, d
 		}
 	}
 	if best == "" {

@@ -3,10 +3,13 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"lobstah/flow/value"
+	"lobstah/internal/spelling"
 )
 
 // Apply applies one filter call, such as `truncate 40`, to v.
@@ -17,7 +20,7 @@ func Apply(v value.Value, call string) (value.Value, error) {
 	}
 	f, ok := filters[name]
 	if !ok {
-		return value.Undefined, fmt.Errorf("Unknown template filter: %s", name)
+		return value.Undefined, UnknownError{name}
 	}
 	if digits := value.ParseInt(arg(args, 0, "0")); name == "round" && !math.IsNaN(value.ToNumber(v)) && (digits < 0 || digits > 100) {
 		return value.Undefined, fmt.Errorf("toFixed() digits argument must be between 0 and 100")
@@ -25,17 +28,43 @@ func Apply(v value.Value, call string) (value.Value, error) {
 	return f(v, args)
 }
 
+// UnknownError is a filter that does not exist.
+type UnknownError struct{ Name string }
+
+func (e UnknownError) Error() string { return "Unknown template filter: " + e.Name }
+
+// Hint names the filter that was probably meant, or all.
+func (e UnknownError) Hint() string {
+	names := slices.Sorted(maps.Keys(filters))
+	for _, n := range names {
+		if spelling.Distance(value.Cut16(e.Name, 64), n) <= 2 {
+			return "did you mean " + n + "?"
+		}
+	}
+	return "filters are " + strings.Join(names, ", ")
+}
+
+// Unknown returns the first filter of a template that does not exist; ok is false if all do.
+func Unknown(text string) (e UnknownError, ok bool) {
+	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
+		for _, part := range splitBars(m[1])[1:] {
+			words := append(callWords(value.Trim(part)), "")
+			if filters[words[0]] == nil {
+				return UnknownError{words[0]}, true
+			}
+		}
+	}
+	return UnknownError{}, false
+}
+
 // errTooLarge says that a template, or a value within one of its placeholders, would be larger than MaxOutput.
 var errTooLarge = errors.New("template renders to more than 64 MiB")
-
-// upperSpecial are the lower-case letters whose capital is more than one letter, which strings.ToUpper leaves as they are.
-var upperSpecial = strings.NewReplacer("ß", "SS", "ŉ", "ʼN", "ﬀ", "FF", "ﬁ", "FI", "ﬂ", "FL", "ﬃ", "FFI", "ﬄ", "FFL", "ﬅ", "ST", "ﬆ", "ST")
 
 // filters by name. Each gets the value and the words after its name. Those whose result may be many times as large as what they get, or grow
 // with each call in a chain, say errTooLarge before they make it.
 var filters = map[string]func(v value.Value, args []string) (value.Value, error){
-	"upper":    text(func(s string, _ []string) string { return upperSpecial.Replace(strings.ToUpper(s)) }),
-	"lower":    text(func(s string, _ []string) string { return strings.ToLower(s) }),
+	"upper":    text(func(s string, _ []string) string { return value.Upper(s) }),
+	"lower":    text(func(s string, _ []string) string { return value.Lower(s) }),
 	"trim":     text(func(s string, _ []string) string { return value.Trim(s) }),
 	"string":   text(func(s string, _ []string) string { return s }),
 	"truncate": text(truncate),

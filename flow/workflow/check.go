@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
+	"lobstah/flow/filter"
 	"lobstah/flow/interp"
 	"lobstah/flow/syntax"
 	"lobstah/flow/value"
@@ -36,7 +38,7 @@ func CheckSource(name, source string, commands *interp.Registry) []Problem {
 	v := validator{checkSchema: compileSchema}
 	v.document(root)
 	l := &linter{source: source, name: name, commands: commands, problems: v.problems, known: map[string]bool{}}
-	l.keys(root, "workflow", topKeys)
+	l.words(root)
 	if len(v.problems) == 0 {
 		l.file(decode(name, source, root))
 	}
@@ -59,8 +61,15 @@ func CheckSource(name, source string, commands *interp.Registry) []Problem {
 const maxProblems = 200
 
 func syntaxHint(message string) string {
-	if strings.HasPrefix(message, "Nested mappings") {
+	switch {
+	case strings.HasPrefix(message, "Nested mappings"):
 		return `put the text in quotes, or after "|" on its own lines: a colon followed by a blank means a key in YAML`
+	case strings.HasPrefix(message, "Found character '\t'"):
+		return "indent with blanks; YAML takes no tabs there"
+	case strings.HasPrefix(message, "Could not find end character"):
+		return "end the text with the quote that it begins with"
+	case strings.HasPrefix(message, "Map keys must be unique"):
+		return "write the key once"
 	}
 	return ""
 }
@@ -125,7 +134,6 @@ func (l *linter) file(f *File) {
 }
 
 func (l *linter) step(s *Step) {
-	l.keys(s.node, "step", stepKeys)
 	l.condition(s)
 	l.stdin(s)
 	switch s.Kind {
@@ -133,7 +141,6 @@ func (l *linter) step(s *Step) {
 		l.text(s)
 	case Parallel:
 		for _, b := range s.Branches.List {
-			l.keys(b.node, "branch", branchKeys)
 			l.stdin(b)
 			l.text(b)
 		}
@@ -197,7 +204,6 @@ func (l *linter) loop(s *Step) {
 	know(s.Loop.Item)
 	know(s.Loop.Index)
 	for _, sub := range s.Loop.Steps {
-		l.keys(sub.node, "loop step", subKeys)
 		l.condition(sub)
 		l.stdin(sub)
 		l.text(sub)
@@ -295,6 +301,7 @@ func (l *linter) text(s *Step) {
 	}
 	n := s.node.get(key)
 	l.pasted(n, s)
+	l.variables(n, s.Text)
 	if word, hidden := hiddenScript(s.Text); hidden && l.gated {
 		l.add(Warning, n, "which file "+word+" is cannot be told before the step runs, so the approval before it is not bound to the file's contents", "name the script by a plain path from the workflow's folder")
 	}
@@ -336,6 +343,46 @@ func (l *linter) pasted(n *node, s *Step) {
 	}
 }
 
+// variables reports variables of arguments that the file does not name: misspelt ones are empty in a shell, and nobody says so.
+func (l *linter) variables(n *node, text string) {
+	if len(l.args) == 0 {
+		return
+	}
+	known := map[string]bool{"LOBSTER_ARGS_JSON": true}
+	for name := range l.args {
+		known["LOBSTER_ARG_"+argVar(name)] = true
+	}
+	for _, m := range argVariable.FindAllStringIndex(text, -1) {
+		if name := text[m[0]:m[1]]; !known[name] {
+			l.addAt(Warning, n, m[0], name+" belongs to no argument that the file names", didYouMean(name, known))
+		}
+	}
+	for _, m := range argRef.FindAllStringSubmatchIndex(text, -1) {
+		if name := text[m[2]:m[3]]; !l.args[name] && !strings.HasPrefix(name, "LOBSTER_ARG") {
+			if hint := didYouMean(name, l.args); hint != "" && name != strings.ToUpper(name) { // capitals are a shell's own
+				l.addAt(Warning, n, m[0], "the file names no argument "+name+", so ${"+name+"} is left to the shell", hint)
+			}
+		}
+	}
+}
+
+// argVariable is what could be the variable of an argument in shell text.
+var argVariable = regexp.MustCompile(`\bLOBSTER_ARG_[A-Z0-9_]+`)
+
+// filters reports filters of a template that do not exist, which a run tells when its first item is there.
+func (l *linter) filters(n *node, stage syntax.Stage) {
+	text, ok := stage.Args.Text("text")
+	if !ok {
+		text = stage.Args.Joined()
+	}
+	if stage.Name != "template" || stage.Args.Has("file") || argRef.MatchString(text) || stepRef.MatchString(text) {
+		return
+	}
+	if e, found := filter.Unknown(text); found {
+		l.addAt(Fault, n, stage.Offset, e.Error(), e.Hint())
+	}
+}
+
 func (l *linter) pipeline(n *node, text string) {
 	p, err := syntax.Parse(text)
 	if fault, ok := errors.AsType[*syntax.Error](err); ok {
@@ -346,6 +393,7 @@ func (l *linter) pipeline(n *node, text string) {
 		return
 	}
 	for _, stage := range p.Stages {
+		l.filters(n, stage)
 		_, ok := l.commands.Lookup(stage.Name)
 		if ok || strings.ContainsAny(stage.Name, "$") {
 			continue

@@ -22,6 +22,18 @@ func TestCheckReports(t *testing.T) {
 			"5:5 error Workflow step requires an id\n6:9 error Duplicate workflow step id: a"},
 		{"misspelt key", "steps:\n  - id: a\n    run: ls\n    on_eror: stop\n", "4:5 warning step has no key on_eror; it is ignored (did you mean on_error?)"},
 		{"misspelt inner key", "steps:\n  - id: a\n    run: ls\n    retry: {maximum: 3, max: 2}\n", "4:13 warning retry has no key maximum; it is ignored"},
+		{"key of other programs", "steps:\n  - id: a\n    run: ls\n    if: $a.x\n    retry: {attempts: 2}\n    needs: b\n", "4:5 warning step has no key if; it is ignored (did you mean when?)\n" +
+			"5:13 warning retry has no key attempts; it is ignored (did you mean max?)\n6:5 warning step has no key needs; it is ignored (write nothing: steps run in the order of the file)"},
+		{"key of steps in a branch", "steps:\n  - id: p\n    parallel: {branches: [{id: b, run: ls, if: x}]}\n", "3:44 warning branch has no key if; it is ignored (a branch has no when; its keys are id, run, command, pipeline, env, cwd, stdin, name, description)"},
+		{"key of a step that does nothing", "steps:\n  - id: a\n    cmd: ls\n", "2:5 error Workflow step a requires run, command, pipeline, workflow, parallel, for_each, approval, or input\n3:5 warning step has no key cmd; it is ignored (did you mean run?)"},
+		{"list as text", "steps:\n  - id: a\n    run: [ls, -l]\n", "3:10 error Workflow step a requires run, command, pipeline, workflow, parallel, for_each, approval, or input (run takes text, such as run: exec date)"},
+		{"tab", "steps:\n\t- id: a\n", "2:1 error Found character '\t' that cannot start any token (indent with blanks; YAML takes no tabs there)"},
+		{"open quote", "steps:\n  - id: a\n    run: \"ls\n", "3:10 error Could not find end character of double-quoted text (end the text with the quote that it begins with)"},
+		{"filter", "steps:\n  - id: a\n    pipeline: exec ls | template '{{. | uper}} {{. | upper}}'\n", "3:25 error Unknown template filter: uper (did you mean upper?)"},
+		{"filter by argument", "args: {f: {default: upper}}\nsteps:\n  - id: a\n    pipeline: exec ls | template '{{. | ${f}}}'\n", "4:41 warning the value of ${f} is pasted"},
+		{"variable of no argument", "args: {target: {default: x}}\nsteps:\n  - id: a\n    run: rm -r \"$LOBSTER_ARG_TAGET/x\" ${HOME} ${tarket} ${TARGET}\n", "4:18 warning LOBSTER_ARG_TAGET belongs to no argument that the file names (did you mean LOBSTER_ARG_TARGET?)\n" +
+			"4:47 warning the file names no argument tarket, so ${tarket} is left to the shell (did you mean target?)"},
+		{"variable without arguments", "steps:\n  - id: a\n    run: echo $LOBSTER_ARG_X ${x}\n", ""},
 		{"condition", "steps:\n  - {id: a, run: ls}\n  - id: b\n    run: ls\n    when: $a.json.n >> 5\n", "5:22 error Unsupported condition: $a.json.n >> 5"},
 		{"quoted condition", "steps:\n  - {id: a, run: ls}\n  - id: b\n    run: ls\n    when: \"$a.json.n && $c.json\"\n", "5:25 error Unknown step reference: c.json (did you mean a?)"},
 		{"later step", "steps:\n  - id: a\n    run: cat\n    stdin: $b.json\n  - {id: b, run: ls}\n", "4:12 error step b runs later, so it has no result yet"},

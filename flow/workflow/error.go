@@ -12,10 +12,10 @@ func (e Refusal) Error() string { return string(e) }
 
 // StepError is a failure with the step that it comes from. Its text is the cause's.
 type StepError struct {
-	File string
-	Step string
-	Line int
-	Err  error
+	File         string
+	Step         string
+	Line, Column int
+	Err          error
 }
 
 func (e *StepError) Error() string { return e.Err.Error() }
@@ -24,7 +24,9 @@ func (e *StepError) Error() string { return e.Err.Error() }
 func (e *StepError) Unwrap() error { return e.Err }
 
 // Where names the place for a person.
-func (e *StepError) Where() string { return fmt.Sprintf("%s:%d: step %s", e.File, e.Line, e.Step) }
+func (e *StepError) Where() string {
+	return fmt.Sprintf("%s:%d:%d: step %s", e.File, e.Line, e.Column, e.Step)
+}
 
 // fatal errors end the run: neither retry nor on_error takes them up.
 type fatal struct{ error }

@@ -20,10 +20,11 @@ var extensions = []string{".lobster", ".yaml", ".yml", ".json"}
 // IsFile reports whether a word names a workflow file: a regular file with one of the known extensions.
 func IsFile(name string) bool {
 	info, err := os.Stat(name)
-	return err == nil && info.Mode().IsRegular() && knownExtension(name)
+	return err == nil && info.Mode().IsRegular() && HasExtension(name)
 }
 
-func knownExtension(name string) bool {
+// HasExtension reports whether a name ends as those of workflow files do.
+func HasExtension(name string) bool {
 	return slices.Contains(extensions, strings.ToLower(filepath.Ext(name)))
 }
 
@@ -64,7 +65,7 @@ func read(name string) (string, error) {
 	switch {
 	case err == nil && !info.Mode().IsRegular():
 		return "", &AccessError{name, errNotFile}
-	case err == nil && !knownExtension(name):
+	case err == nil && !HasExtension(name):
 		return "", &AccessError{name, errExtension}
 	}
 	return readText(name)

@@ -148,11 +148,12 @@ func (r *runner) completed() (Outcome, error) {
 	return Outcome{Status: OK, Output: r.output()}, nil
 }
 
+// located adds the step to an error; one from a nested file has its own place already, and gets that of the step that runs the file.
 func (r *runner) located(s *Step, err error) error {
-	if _, ok := errors.AsType[*StepError](err); ok {
+	if e, ok := errors.AsType[*StepError](err); ok && e.File == r.file.Path {
 		return err
 	}
-	return &StepError{r.file.Path, s.ID, s.node.line, err}
+	return &StepError{r.file.Path, s.ID, s.node.line, s.node.col, err}
 }
 
 // step runs one step. A non-nil outcome ends the run.

@@ -166,12 +166,25 @@ func isGate(v value.Value) bool {
 	return b || v.Kind() == value.KindObject
 }
 
+// idle reports a step that does nothing, at what should have told it what to do.
+func (c stepCheck) idle() bool {
+	at, hint := c.n, ""
+	for _, key := range []string{"run", "command", "pipeline"} {
+		if f := c.n.get(key); f != nil {
+			at, hint = f, key+" takes text, such as "+key+": exec date"
+		}
+	}
+	c.fault(at, "requires "+kindsText+", approval, or input")
+	c.v.problems[len(c.v.problems)-1].Hint = hint
+	return false
+}
+
 func (c stepCheck) kinds() bool {
 	shell, others := does(c.n)
 	gate, input := isGate(c.n.val("approval")), c.n.get("input")
 	switch {
 	case shell+others == 0 && !gate && !input.isObject():
-		return c.fault(c.n, "requires "+kindsText+", approval, or input")
+		return c.idle()
 	case shell+others > 1:
 		return c.fault(c.n, "can only define one of run, command, pipeline, workflow, parallel, or for_each")
 	case input != nil && !input.isObject():
