@@ -126,12 +126,12 @@ func (v *peerView) trustOf(n *node) {
 	if pin, ok := n.state.pin(v.Key); ok {
 		v.Verified, v.How = true, pin.How
 		if pin.Name != v.Name {
-			v.Why = append(v.Why, fmt.Sprintf("it is verified as %s and calls itself %s", pin.Name, v.Name))
+			v.Why = append(v.Why, fmt.Sprintf("it is verified as %s, which is its name here, and calls itself %s; clawmatrix verify %s takes that over", pin.Name, v.Name, v.Name))
 		}
 		return
 	}
 	if other, taken := n.state.pinned()[v.Name]; taken {
-		v.Why = append(v.Why, fmt.Sprintf("IMPOSTOR? %s is verified with another key, %s", v.Name, other.Short()))
+		v.Why = append(v.Why, fmt.Sprintf("IMPOSTOR? %s is verified with another key, %s; this one is %s, and clawmatrix revoke with that key ends it", v.Name, other.Short(), v.Key))
 		return
 	}
 	if n.config.Trust == config.Verified && !n.mesh.Revoked(v.Key) {

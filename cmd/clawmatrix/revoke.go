@@ -93,6 +93,9 @@ func (n *node) revoke(ctx context.Context, in revokeRequest) (out revoked, err e
 	if out.Key, out.Node, err = n.identify(in.Node); err != nil {
 		return out, err
 	}
+	if err := n.onlyBearer(in.Node, out.Key); err != nil {
+		return out, err
+	}
 	if guest, ok := n.guestNamed(out.Node); ok && guest == out.Key {
 		in.KeepSecret, out.Guest = true, true // a guest never learned it
 	}
@@ -116,6 +119,25 @@ func (n *node) revoke(ctx context.Context, in revokeRequest) (out revoked, err e
 		return out, err
 	}
 	return n.rotate(ctx, out)
+}
+
+// onlyBearer refuses a name that another node bears, too: whoever wants an impostor
+// gone would end the membership of the node that it poses as, which lasts.
+func (n *node) onlyBearer(name string, id key.ID) error {
+	for _, m := range n.bearers(name) {
+		if m.Key == id {
+			continue
+		}
+		which := "the other"
+		if n.state.pins(id) {
+			which = "verified here"
+		}
+		return &control.Error{
+			Message: fmt.Sprintf("more than one node calls itself %s: %s (%s) and %s", name, id, which, m.Key),
+			Hint:    "name the one that is to go by its key; clawmatrix peers --json tells more of them",
+		}
+	}
+	return nil
 }
 
 // renew puts a new secret in force that one node is not to learn.
