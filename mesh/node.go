@@ -185,9 +185,26 @@ func (n *Node) SetPins(pins map[string]key.ID) {
 			all[p.Name] = p.Key
 		}
 	}
-	n.pins.Store(&all)
+	before := n.pins.Swap(&all)
 	if n.state != nil {
 		n.change(n.state.Reconsider)
+		n.reprove(*before)
+	}
+}
+
+// reprove ends the links of nodes that were pinned before and are not now, once
+// secrets were retired: one of those, which count for pinned nodes only, may have
+// let them in. Who knows a secret in force is back in a moment.
+func (n *Node) reprove(before map[string]key.ID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.retired) == 0 {
+		return
+	}
+	for _, id := range before {
+		if l := n.links[id]; l != nil && !n.Pinned(id) {
+			l.Refuse(link.CodeLeaving, errors.New("its key is not verified any more, so it has to prove the secret that is in force"))
+		}
 	}
 }
 

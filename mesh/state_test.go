@@ -44,6 +44,29 @@ func TestRetiredSecretsCountForPinnedNodesOnly(t *testing.T) {
 	}
 }
 
+// When a node is verified no more, a link that a retired secret made ends with that;
+// one that knows the new secret is back at once.
+func TestRetiredSecretsEndWithThePin(t *testing.T) {
+	t.Parallel()
+	fresh := secretOf(t, strings.Repeat("0123456789abcdef", 4))
+	pins := map[string]key.ID{"old": pair(2).ID(), "new": pair(3).ID()}
+	hub := start(t, 1, http.NotFoundHandler(), func(c *mesh.Config) {
+		c.Secrets, c.Retired, c.Pins = []link.Secret{fresh}, []link.Secret{secret()}, pins
+	})
+	old := start(t, 2, http.NotFoundHandler(), dials(hub.url))
+	renewed := start(t, 3, http.NotFoundHandler(), dials(hub.url), func(c *mesh.Config) { c.Secrets = []link.Secret{fresh} })
+	hub.sees(old, renewed)
+	hub.SetPins(nil)
+	until(t, "the one with the retired secret is refused", func() bool {
+		d := old.Dials()[0]
+		return !d.Up && d.Err != nil && strings.Contains(d.Err.Error(), "same secret")
+	})
+	until(t, "the other is back", func() bool { m, ok := hub.status(renewed.ID()); return ok && m.Direct && m.Status == member.Alive })
+	if m, ok := hub.status(old.ID()); ok && m.Direct {
+		t.Error("the one with the retired secret is linked still")
+	}
+}
+
 func TestDialsTellHowItGoes(t *testing.T) {
 	t.Parallel()
 	hub := start(t, 1, http.NotFoundHandler())

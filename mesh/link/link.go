@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -270,12 +269,6 @@ func (l *Link) lost(err error) error {
 	}
 	if broken, ok := errors.AsType[*mux.ProtocolError](err); ok {
 		return &ClosedError{Code: CodeProtocol, Err: broken}
-	}
-	if errors.Is(err, io.EOF) {
-		return errors.New("link lost: the connection ended without a goodbye")
-	}
-	if below, ok := errors.AsType[*net.OpError](err); ok {
-		err = below // what the libraries say around it helps nobody
 	}
 	return fmt.Errorf("link lost: %w", err)
 }

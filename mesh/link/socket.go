@@ -86,13 +86,36 @@ func (s *socket) nextMessage() error {
 	}
 	kind, reader, err := s.ws.Reader(s.ctx)
 	if err != nil {
-		return err
+		return readFault(err)
 	}
 	if kind != websocket.MessageBinary {
 		return errors.New("a text message, where only binary ones are allowed")
 	}
 	s.reader = reader
 	return nil
+}
+
+// A fault is an error of the library in words that help.
+type fault struct {
+	text string
+	error
+}
+
+func (f *fault) Error() string { return f.text }
+func (f *fault) Unwrap() error { return f.error }
+
+// readFault leaves out what the library was doing with which part of which message.
+func readFault(err error) error {
+	if below, ok := errors.AsType[*net.OpError](err); ok {
+		return &fault{below.Error(), err}
+	}
+	if closed, ok := errors.AsType[websocket.CloseError](err); ok {
+		return &fault{(&ClosedError{Code: Code(closed.Code), Remote: true}).Error(), err} // its own words may be anything
+	}
+	if errors.Is(err, io.EOF) {
+		return &fault{"the connection ended without a goodbye", err}
+	}
+	return err
 }
 
 // Write sends p as one message. TLS writes a record at a time, from several
