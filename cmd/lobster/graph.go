@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"lobstah/flow/value"
@@ -16,7 +17,7 @@ Draws the steps of a workflow file and what passes between them. Mermaid is the 
 `
 
 func (p *program) graph(args []string) int {
-	file, format, argsJSON := "", "mermaid", ""
+	file, format, argsJSON := "", workflow.Formats[0], ""
 	for i := 0; i < len(args); i++ {
 		name, text, hasText := strings.Cut(args[i], "=")
 		switch name {
@@ -38,7 +39,7 @@ func (p *program) graph(args []string) int {
 		case "--file":
 			file = text
 		case "--format":
-			format = cmp.Or(text, "mermaid")
+			format = cmp.Or(workflow.Format(text), workflow.Formats[0])
 		case "--args-json":
 			argsJSON = text
 		}
@@ -46,12 +47,12 @@ func (p *program) graph(args []string) int {
 	return p.draw(file, format, argsJSON)
 }
 
-func (p *program) draw(file, format, argsJSON string) int {
+func (p *program) draw(file string, format workflow.Format, argsJSON string) int {
 	given := value.Undefined
 	switch {
 	case file == "":
 		return p.complain(exitUsage, "graph requires a workflow file path (use --file <path>)")
-	case format != "mermaid" && format != "dot" && format != "ascii":
+	case !slices.Contains(workflow.Formats, format):
 		return p.complain(exitUsage, "graph --format must be one of: mermaid, dot, ascii")
 	}
 	if argsJSON != "" {
@@ -67,7 +68,7 @@ func (p *program) draw(file, format, argsJSON string) int {
 	if err != nil {
 		return p.complain(exitFailed, "Error: %v", err)
 	}
-	text, err := workflow.Graph(f, given, workflow.Format(format))
+	text, err := workflow.Graph(f, given, format)
 	if err != nil {
 		return p.complain(exitFailed, "Error: %v", err)
 	}
