@@ -256,14 +256,15 @@ const bodyTimeout = 2 * time.Minute
 
 // readBody reads the whole request, which is forwarded byte for byte.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *openai.Error) {
-	if r.ContentLength > limit {
-		return nil, tooLarge(limit)
-	}
 	// A client that sends nothing must not hold its connection and the body for
 	// ever. Without support for deadlines (tests, other servers) there are none.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	if r.ContentLength > limit {
+		linger(r, limit)
+		return nil, tooLarge(limit)
+	}
 	const presize = 1 << 20 // more is allocated as it comes
 	body := make([]byte, 0, min(max(r.ContentLength, 511), presize)+1)
 	source := http.MaxBytesReader(w, r.Body, limit)
@@ -275,6 +276,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *ope
 		}
 		if err != nil {
 			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				linger(r, limit)
 				return nil, tooLarge(limit)
 			}
 			return nil, &openai.Error{
@@ -284,6 +286,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *ope
 		if len(body) == cap(body) {
 			body = slices.Grow(body, len(body))
 		}
+	}
+}
+
+// linger reads on for a while: most clients write all of their request before
+// they look for an answer, and would see a broken connection instead of a 413.
+func linger(r *http.Request, limit int64) {
+	if r.Header.Get("Expect") == "" { // who waits for 100 Continue sends nothing without it
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 4*limit)) // whatever comes, it is refused
 	}
 }
 

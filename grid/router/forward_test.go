@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,6 +104,53 @@ func TestBadRequestsGetAClearAnswer(t *testing.T) {
 			t.Errorf("the worker was asked %d times", n)
 		}
 	})
+}
+
+// endless is a body that counts what is read of it.
+type endless struct{ read int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.read += int64(len(p))
+	return len(p), nil
+}
+
+// Most clients look for an answer only after they have sent all.
+func TestOfATooLargeRequestSomeIsRead(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	for _, test := range []struct {
+		name   string
+		length int64 // as announced
+		expect string
+		least  int64
+		most   int64
+	}{
+		{"announced", 3 * limit, "", 3 * limit, 3 * limit},
+		{"of unknown length", -1, "", 4 * limit, 6 * limit},
+		{"without end", 1 << 40, "", 4 * limit, 4 * limit},
+		{"from who waits for leave", 3 * limit, "100-continue", 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			source := &endless{}
+			body := io.Reader(source)
+			if test.length > 0 {
+				body = io.LimitReader(source, test.length)
+			}
+			r := httptest.NewRequest("POST", "/v1/chat/completions", body)
+			r.ContentLength = test.length
+			if test.expect != "" {
+				r.Header.Set("Expect", test.expect)
+			}
+			got, e := readBody(httptest.NewRecorder(), r, limit)
+			if got != nil || e == nil || e.Status != 413 {
+				t.Fatalf("got %d bytes and %v, want 413", len(got), e)
+			}
+			if source.read < test.least || source.read > test.most {
+				t.Errorf("%d bytes were read, want %d to %d", source.read, test.least, test.most)
+			}
+		})
+	}
 }
 
 func TestNearestNames(t *testing.T) {
