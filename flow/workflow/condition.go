@@ -114,7 +114,7 @@ func numeric(v value.Value) (float64, bool) {
 	return f, f == f
 }
 
-// parseCondition reads a condition. The error tells nothing but that there is one; [badCondition] says where.
+// parseCondition reads a condition. The error tells nothing but that there is one; [condFault] says where.
 func parseCondition(text string) (condition, error) {
 	p := &condParser{src: text}
 	c, err := p.or(0)
