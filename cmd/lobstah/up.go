@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type upCommand struct {
 	Nostr     nostrSettings     `embed:""`
 	Mesh      meshSettings      `embed:""`
 	NoCheck   bool              `help:"Do not send the one request that checks the whole way."`
+	UntilEOF  bool              `name:"until-eof" help:"End when standard input ends, too: for programs that start this one, so that it does not outlive them."`
 }
 
 // Help is printed by --help.
@@ -50,6 +52,16 @@ Examples:
 func (c *upCommand) Run(ctx context.Context, a *app) (err error) {
 	if err := cmp.Or(c.Serving.check(), c.Announce.check(c.Nostr, c.Worker), c.Discovery.check(c.Nostr)); err != nil {
 		return err
+	}
+	if c.UntilEOF {
+		var end context.CancelFunc
+		ctx, end = context.WithCancel(ctx)
+		defer end()
+		// It ends with the input or with this process: a read cannot be called off.
+		go func() {
+			_, _ = io.Copy(io.Discard, a.In)
+			end()
+		}()
 	}
 	p, ctx, err := a.openProcess(ctx, upName, c.Process)
 	if err != nil {

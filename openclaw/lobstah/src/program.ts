@@ -95,14 +95,15 @@ export async function isHealthy(baseUrl: string): Promise<boolean> {
   }
 }
 
-/** A router that this process started. */
+/** A router that this process started; it ends with this process, however that ends. */
 export class RouterChild {
   readonly #child;
   readonly #gone: Promise<string>;
   #ended = false;
 
   private constructor(program: Program, args: readonly string[]) {
-    this.#child = spawn(program.path, args, { stdio: ["ignore", "ignore", "pipe"], windowsHide: true });
+    this.#child = spawn(program.path, [...args, "--until-eof"], { stdio: ["pipe", "ignore", "pipe"], windowsHide: true });
+    this.#child.stdin.on("error", () => {}); // it is there to be closed, so that no router outlives a gateway that is killed
     let said = "";
     this.#child.stderr.setEncoding("utf8").on("data", (text: string) => (said = (said + text).slice(-4_000)));
     this.#gone = new Promise((resolve) => {

@@ -1,5 +1,6 @@
 /** What is typed, with the real lobstah. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { before, describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { Control, Misuse, type LobstahConfig } from "../src/control.ts";
@@ -40,6 +41,33 @@ describe("what is typed", () => {
     await c.stop();
     await assert.rejects(fetch(`${baseUrl}/models`));
     assert.equal(((await c.do([])).json as Status).process.running, false);
+  });
+
+  it("leaves no router behind when it is killed", async (t) => {
+    ownHome(t);
+    const port = await freePort();
+    const baseUrl = `http://127.0.0.1:${port}/v1`;
+    const program = new URL("../src/program.ts", import.meta.url).href;
+    const start = `const { Program, RouterChild } = await import(${JSON.stringify(program)});
+      await RouterChild.start(new Program(${JSON.stringify(realLobstah())}), ${JSON.stringify(baseUrl)});
+      console.log("started");
+      setInterval(() => {}, 1000);`;
+    const gateway = spawn(process.execPath, ["--input-type=module", "-e", start], { stdio: ["ignore", "pipe", "inherit"] });
+    t.after(() => void gateway.kill("SIGKILL"));
+    const said = await new Promise<string>((resolve) => {
+      gateway.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString()));
+      gateway.once("exit", () => resolve("the program ended"));
+    });
+    assert.equal(said, "started\n");
+    assert.ok((await fetch(`${baseUrl}/models`)).ok);
+    gateway.kill("SIGKILL");
+    const { control: c } = await control();
+    for (;;) {
+      const status = await c.do([]).catch(() => undefined); // nobody answers while it ends
+      if (status && !(status.json as Status).process.running) break;
+      await pause(100);
+    }
+    await assert.rejects(fetch(`${baseUrl}/models`));
   });
 
   it("starts none in a terminal, whose commands end", async (t) => {
