@@ -134,6 +134,7 @@ func (x *exchange) attempt(c choice) (over bool) {
 	a := newAttempt(x, c)
 	o := a.run()
 	x.note(a, &o)
+	x.log(a, &o)
 	if o.kind != refused && o.kind != failed {
 		return true
 	}
@@ -141,7 +142,7 @@ func (x *exchange) attempt(c choice) (over bool) {
 	return false
 }
 
-// note draws the consequences of an attempt for its peer, and logs it.
+// note draws the consequences of an attempt for its peer.
 func (x *exchange) note(a *attempt, o *outcome) {
 	rt, p := x.rt, a.peer
 	switch o.kind {
@@ -164,16 +165,20 @@ func (x *exchange) note(a *attempt, o *outcome) {
 	if o.kind != answered && o.kind != passed {
 		p.poke() // it is not as we thought, or owes a receipt
 	}
+}
+
+// log tells the owner how an attempt went.
+func (x *exchange) log(a *attempt, o *outcome) {
 	level := slog.LevelInfo
 	if o.kind == failed || o.kind == broken {
 		level = slog.LevelWarn
 	}
-	if !rt.Logger.Enabled(x.ctx, level) {
+	if !x.rt.Logger.Enabled(x.ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{
 		slog.String("id", x.id), slog.String("path", x.path), slog.String("model", x.wish.model),
-		peerAttr(p), slog.String("outcome", o.kind.String()), slog.Int("status", o.status),
+		peerAttr(a.peer), slog.String("outcome", o.kind.String()), slog.Int("status", o.status),
 		slog.Int("attempt", len(x.wish.tried)), slog.Bool("stream", x.streams), slog.String("route", a.route),
 		slog.Duration("took", time.Since(a.started).Round(time.Millisecond)),
 	}
@@ -183,7 +188,7 @@ func (x *exchange) note(a *attempt, o *outcome) {
 	if o.err != nil {
 		attrs = append(attrs, errAttr(o.err))
 	}
-	rt.Logger.LogAttrs(x.ctx, level, "request", attrs...)
+	x.rt.Logger.LogAttrs(x.ctx, level, "request", attrs...)
 }
 
 // giveUp tells the client why nobody answered.
