@@ -90,6 +90,14 @@ func TestA2AServer(t *testing.T) {
 		out, _ := exec.CommandContext(t.Context(), program, append([]string{"--home", home}, args...)...).CombinedOutput() // what it says counts
 		return string(out)
 	}
+	handOver := func(agent, task string) (id string) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), program, "--home", home, "handoff", "--no-wait", agent, task).Output() // the number alone
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
 	met := regexp.MustCompile(`(?m)^office +direct .*whole`)
 	await(t, "the nodes to meet", func() bool { return met.MatchString(run("peers")) })
 	for _, agent := range []string{"streams", "whole"} {
@@ -101,11 +109,11 @@ func TestA2AServer(t *testing.T) {
 		}
 		says("good morning", "handoff", agent, "good morning")
 		says("there is no such branch", "handoff", agent, "fail, please")
-		id := strings.TrimSpace(run("handoff", "--no-wait", agent, "ask me"))
+		id := handOver(agent, "ask me")
 		says("the agent asks: "+agent+"@office: which branch?", "task", id)
 		says("merged main", "task", id, "--answer", "main")
 	}
-	id := strings.TrimSpace(run("handoff", "--no-wait", "streams", "work on"))
+	id := handOver("streams", "work on")
 	await(t, "the agent to work", func() bool { return strings.Contains(run("tasks"), "working") })
 	if out := run("task", id, "--cancel"); !strings.Contains(out, "cancelled") {
 		t.Errorf("cancelling says %q", out)

@@ -45,6 +45,7 @@ func checkCommand(t *testing.T, file, line string) {
 		t.Fatal(err)
 	}
 	line, _, _ = strings.Cut(line, "  #")
+	line, _, _ = strings.Cut(line, " > ") // to a file
 	if _, err := parser.Parse(words(line)); err != nil && !helped {
 		t.Errorf("%s: clawmatrix %s: %v", file, line, err)
 	}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -43,7 +45,7 @@ func TestMain(m *testing.M) {
 //	relay VAR                 starts a Nostr relay, its URL into $VAR
 //	output VAR                takes what the last command printed into $VAR
 //
-// $ADDRESS is an address of this machine in a network, where it has one, which
+// $ADDRESS is an IPv4 address of this machine in a network, where it has one, which
 // the condition address tells.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -52,8 +54,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("LOBSTAH_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("LOBSTAH_ENGINE_PORTS", "1") // what else runs here is no business of a test
 			env.Setenv("TZ", "UTC")
-			if own := ownAddresses(); len(own) > 0 {
-				env.Setenv("ADDRESS", own[0])
+			if at, ok := networkAddress(); ok {
+				env.Setenv("ADDRESS", at)
 			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			env.Values[engineKey{}] = &held{}
@@ -65,7 +67,8 @@ func TestScript(t *testing.T) {
 				return err == nil, nil
 			}
 			if name == "address" {
-				return len(ownAddresses()) > 0, nil
+				_, ok := networkAddress()
+				return ok, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -76,6 +79,19 @@ func TestScript(t *testing.T) {
 		},
 		RequireExplicitExec: true,
 	})
+}
+
+// networkAddress can stand before a port as it is.
+func networkAddress() (string, bool) {
+	own := ownAddresses()
+	i := slices.IndexFunc(own, func(text string) bool {
+		ip, err := netip.ParseAddr(text)
+		return err == nil && ip.Is4()
+	})
+	if i < 0 {
+		return "", false
+	}
+	return own[i], true
 }
 
 func exitCode(ts *testscript.TestScript, neg bool, args []string) {

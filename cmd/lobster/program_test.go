@@ -142,7 +142,7 @@ func TestJournalOfAWorkflow(t *testing.T) {
 	t.Parallel()
 	needShell(t)
 	exe := executable(t, "lobster")
-	p := newPlace(t, map[string]string{"f.lobster": "args:\n  a: {default: private}\nsteps:\n  - id: one\n    run: printf output\n  - id: gate\n    approval: Sure?\n  - id: two\n    run: printf done\n"},
+	p := newPlace(t, map[string]string{"f.lobster": "args:\n  a: {default: hush-hush}\nsteps:\n  - id: one\n    run: printf output\n  - id: gate\n    approval: Sure?\n  - id: two\n    run: printf done\n"},
 		"LOBSTER_APPROVAL_APPROVED_BY=ana")
 	_, stdout, _ := p.call(exe, "", "run", "--mode", "tool", "f.lobster")
 	id := regexp.MustCompile(`"approvalId": "([0-9a-f]+)"`).FindStringSubmatch(stdout)
@@ -162,7 +162,7 @@ func TestJournalOfAWorkflow(t *testing.T) {
 		}
 	}
 	_, stdout, _ = p.call(exe, "", "log", "--json")
-	for _, private := range []string{"output", "private", "done"} {
+	for _, private := range []string{"output", "hush-hush", "done"} {
 		if strings.Contains(stdout, private) {
 			t.Errorf("the journal holds %q:\n%s", private, stdout)
 		}
