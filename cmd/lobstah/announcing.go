@@ -30,6 +30,27 @@ type announceSettings struct {
 	URL   string   `setting:"announce.url" name:"announce-url" placeholder:"URL" help:"Where others reach the worker."`
 	Label string   `setting:"announce.label" name:"announce-label" default:"lobstah-worker" placeholder:"NAME" help:"What the worker is called there."`
 	TTL   lifetime `setting:"announce.ttl" name:"announce-ttl" default:"300" placeholder:"TIME" help:"How long an announcement counts, in seconds or such as 5m; 1m to 1h. It is renewed in half of that."`
+	Price priceTag `setting:"announce.price" name:"announce-price" placeholder:"PRICE" help:"What a million tokens cost, such as 0.2/0.6 EUR (read/written). It is shown to who looks; nothing here charges it."`
+}
+
+// A priceTag is a price as it is typed; the zero value is none.
+type priceTag struct{ price *announce.Price }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (t *priceTag) UnmarshalText(text []byte) error {
+	p, err := announce.ParsePrice(string(text))
+	if err == nil {
+		t.price = &p
+	}
+	return err
+}
+
+// String is how it is typed.
+func (t priceTag) String() string {
+	if t.price == nil {
+		return ""
+	}
+	return t.price.String()
 }
 
 // A lifetime is a duration that may be typed in seconds, as the original's.
@@ -205,7 +226,7 @@ func (p *process) offer(ctx context.Context, s announceSettings, demo bool) (o a
 	}
 	o = announce.Offer{
 		URL: s.URL, Label: s.Label, Tier: c.Tier, TTL: time.Duration(s.TTL),
-		Concurrency: c.Concurrency, Running: c.Running, QueueDepth: c.QueueDepth,
+		Concurrency: c.Concurrency, Running: c.Running, QueueDepth: c.QueueDepth, Price: s.Price.price, Through: p.ways(),
 	}
 	for _, m := range c.Facts() {
 		if demo || !m.Demo {
@@ -219,6 +240,16 @@ func (p *process) offer(ctx context.Context, s announceSettings, demo bool) (o a
 		o.URL = suggestURL(p.workerAt())
 	}
 	return fitting(p, o), nil
+}
+
+// ways are other ways to the worker than its URL.
+func (p *process) ways() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mesh == nil {
+		return nil
+	}
+	return []string{"mesh://" + p.id.ID().String()}
 }
 
 // fitting leaves out what an announcement has no room for: facts first, then

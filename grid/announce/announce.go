@@ -61,12 +61,6 @@ type Offer struct {
 	Through     []string     // other ways to reach it, as URLs such as mesh://lob1…
 }
 
-// A Price is what a million tokens cost.
-type Price struct {
-	Input, Output float64
-	Unit          string // such as credit or EUR
-}
-
 // Lifetime is how long the offer counts: its TTL within [MinTTL] and [MaxTTL].
 func (o *Offer) Lifetime() time.Duration { return min(max(o.TTL, MinTTL), MaxTTL) }
 

@@ -26,7 +26,6 @@ const (
 	maxThrough      = 8
 	maxCount        = 1 << 20 // answers and requests at a time
 	maxContext      = 1 << 40
-	maxPrice        = 1e12
 	maxTTLSeconds   = 1 << 31
 )
 
@@ -381,7 +380,7 @@ func (f *fields) price(name string, r *canonical.Reader) *Price {
 		case "output":
 			p.Output = inner.amount(name, r)
 		case "unit":
-			p.Unit, named = inner.text(name, r, 16), true
+			p.Unit, named = inner.text(name, r, maxUnit), true
 		}
 	}
 	if p.Input == missing || p.Output == missing || !named {
