@@ -75,7 +75,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []*running{home, office, hub} {
-		n.stop()
+		n.free()
 		if err := <-n.stopped; err != nil {
 			t.Errorf("Run returned %v", err)
 		}

@@ -37,8 +37,9 @@ func pair(n byte) key.Pair { return key.FromSeed([32]byte{n}) }
 type running struct {
 	*mesh.Node
 	t       testing.TB
-	url     string // where it takes links; empty when it does not
+	url     string // where it takes links, until it is freed
 	stop    func()
+	free    func() // stops it, and gives its port back
 	stopped chan error
 }
 
@@ -74,9 +75,11 @@ func start(t testing.TB, n byte, handler http.Handler, options ...option) *runni
 		cancel()
 		parts.Wait()
 		server.Close()
-		outer.Close()
 	})
-	t.Cleanup(r.stop)
+	// Those that dial it end before: a node of another test, which may have the same
+	// key, is never given the port.
+	r.free = sync.OnceFunc(func() { r.stop(); outer.Close() })
+	t.Cleanup(r.free)
 	return r
 }
 
