@@ -34,49 +34,58 @@ func (f *follower) deliver(ctx context.Context, p *peer, record *grid.Job) error
 // that a peer that gives another after a crash gains nothing by it. A receipt
 // that is refused is logged, as it is for any other answer.
 func (f *follower) settle(ctx context.Context, p *peer, record *grid.Job) error {
-	rt := f.rt
-	if rt.Ledger == nil {
+	if f.rt.Ledger == nil {
 		return nil
 	}
-	x := settlement{peer: p, expected: expected{expect: receipt.Expectation{
-		Requester: rt.Identity.ID(), Worker: p.ID, Model: f.order.Model,
-		RequestHash: hex.EncodeToString(f.hash[:]), ResponseHash: receipt.HashBody(record.Result), Pulled: true,
-	}}}
-	if len(f.place.Proofs) > 0 {
-		x.proof = f.place.Proofs[len(f.place.Proofs)-1]
-	}
 	if len(record.Receipt) == 0 || string(record.Receipt) == "null" {
-		rt.counts.unreceipted.Add(1)
+		f.rt.counts.unreceipted.Add(1)
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	var err error
-	if x.signed, err = receipt.Open(record.Receipt); err != nil {
-		err = &rejection{err}
-	} else {
-		if slices.Contains(f.place.Proofs, x.signed.RequestSignature) {
-			x.proof = x.signed.RequestSignature
-		}
-		if f.place.Receipt == "" {
-			f.place.Receipt = x.signed.Nonce
-			if err := f.note(ctx); err != nil {
-				return err
-			}
-		}
-		err = &rejection{errors.New("it is not the receipt that was given before")}
-		if f.place.Receipt == x.signed.Nonce {
-			err = rt.accept(ctx, x)
+	signed, err := receipt.Open(record.Receipt)
+	if err != nil {
+		return f.settled(ctx, p, &rejection{err})
+	}
+	if f.place.Receipt == "" {
+		f.place.Receipt = signed.Nonce
+		if err := f.note(ctx); err != nil {
+			return err
 		}
 	}
-	var refusal *rejection
+	if f.place.Receipt != signed.Nonce {
+		return f.settled(ctx, p, &rejection{errors.New("it is not the receipt that was given before")})
+	}
+	return f.settled(ctx, p, f.rt.accept(ctx, f.settlement(p, signed, record.Result)))
+}
+
+// settlement is a receipt beside what it has to say. It may be for an earlier
+// submission than the last, and names that one then.
+func (f *follower) settlement(p *peer, signed *receipt.Signed, result []byte) settlement {
+	x := settlement{peer: p, signed: signed, expected: expected{expect: receipt.Expectation{
+		Requester: f.rt.Identity.ID(), Worker: p.ID, Model: f.order.Model,
+		RequestHash: hex.EncodeToString(f.hash[:]), ResponseHash: receipt.HashBody(result), Pulled: true,
+	}}}
+	switch n := len(f.place.Proofs); {
+	case slices.Contains(f.place.Proofs, signed.RequestSignature):
+		x.proof = signed.RequestSignature
+	case n > 0:
+		x.proof = f.place.Proofs[n-1]
+	}
+	return x
+}
+
+// settled counts what became of a receipt. The error says that it has to be
+// tried again.
+func (f *follower) settled(ctx context.Context, p *peer, err error) error {
+	rejected, isRejected := errors.AsType[*rejection](err)
 	switch {
 	case err == nil:
-		rt.counts.accepted.Add(1)
+		f.rt.counts.accepted.Add(1)
 	case errors.Is(err, ErrKnown): // we were here before
-	case errors.As(err, &refusal):
-		rt.counts.rejected.Add(1)
-		rt.Logger.LogAttrs(ctx, slog.LevelWarn, "rejected a receipt", peerAttr(p), errAttr(refusal.error))
+	case isRejected:
+		f.rt.counts.rejected.Add(1)
+		f.rt.Logger.LogAttrs(ctx, slog.LevelWarn, "rejected a receipt", peerAttr(p), errAttr(rejected.error))
 	default:
 		return later(peerPause, "the receipt of the answer cannot be kept: %v", err)
 	}
