@@ -42,7 +42,7 @@ func (n *node) welcome(ctx context.Context, a invite.Applicant) (w invite.Welcom
 		if err != nil || r.Guest {
 			return err
 		}
-		return trust.Add(n.state.files.pins, trust.Pin{Name: a.Node, Key: a.ID, How: trust.ByInvitation, Since: time.Now().UTC().Truncate(time.Second)})
+		return n.addPin(n.state.files.pins, trust.Pin{Name: a.Node, Key: a.ID, How: trust.ByInvitation, Since: time.Now().UTC().Truncate(time.Second)})
 	})
 	if err != nil {
 		return w, err
@@ -69,7 +69,7 @@ func (n *node) nameIsFree(list []invitation.Record, a invite.Applicant) error {
 			continue
 		}
 		other, pinned := n.state.pinned()[a.Node]
-		if a.Node == n.config.NodeID || pinned && other != a.ID {
+		if a.Node == n.config.NodeID || pinned && other != a.ID && !n.mesh.Revoked(other) {
 			return &invitation.Refusal{Code: "name_taken", Message: fmt.Sprintf("another node here is called %s: join with --name ANOTHER", a.Node)}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -105,6 +106,9 @@ func (c *joinCommand) join(ctx context.Context, a *app, v invitation.Invitation,
 	done()
 	if _, refused := errors.AsType[*invitation.Refusal](err); refused {
 		err = cli.Hintf(fmt.Errorf("the other node refuses: %s", cli.CleanLine(err.Error())), "its owner sees why in its log, and makes another invitation: clawmatrix invite")
+	} else if told, ok := errors.AsType[*net.OpError](err); ok && told.Op == "remote error" { // of TLS: that node said no
+		err = cli.Hintf(fmt.Errorf("the node that made the invitation (%s) does not take this machine's key, %s", v.Inviter.Short(), id.ID()),
+			"if its owner revoked that key: move %s away, and join with a new one", a.home.Identity)
 	} else if err != nil {
 		err = cli.Hintf(fmt.Errorf("cannot reach the node that made the invitation (%s)\n%w", v.Inviter.Short(), err),
 			"it has to run (clawmatrix start), and no firewall may be between; its owner names another address with: clawmatrix invite --address HOST")
@@ -151,7 +155,10 @@ func (c *joinCommand) settle(ctx context.Context, a *app, v invitation.Invitatio
 		if err := a.writeConfig(ctx, &draft, false); err != nil {
 			return err
 		}
-	case !slices.ContainsFunc(own.Secret, func(s string) bool { return slices.Contains(got.Secrets, s) }):
+	case slices.ContainsFunc(own.Secret, func(s string) bool { return slices.Contains(got.Secrets, s) }):
+	case slices.ContainsFunc(own.Peers, func(p config.Peer) bool { return p.ID() == v.Inviter }):
+		a.note("The mesh has another secret than %s since a revocation: this node gets it when it starts.", a.home.Config)
+	default:
 		return cli.Hintf(fmt.Errorf("this node is in another mesh: its secret in %s is not that of %s", a.home.Config, got.Node), "join with another folder: --home DIR")
 	}
 	if !v.Guest {

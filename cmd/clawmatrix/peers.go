@@ -130,7 +130,7 @@ func (v *peerView) trustOf(n *node) {
 		}
 		return
 	}
-	if other, taken := n.state.pinned()[v.Name]; taken {
+	if other, taken := n.state.pinned()[v.Name]; taken && !n.mesh.Revoked(other) && !n.mesh.Revoked(v.Key) {
 		v.Why = append(v.Why, fmt.Sprintf("IMPOSTOR? %s is verified with another key, %s; this one is %s, and clawmatrix revoke with that key ends it", v.Name, other.Short(), v.Key))
 		return
 	}

@@ -107,10 +107,10 @@ func (n *node) identify(text string) (key.ID, string, error) {
 	case err == nil:
 		return id, n.nameOf(id), nil
 	}
-	if id, ok := n.state.pinned()[text]; ok {
-		return id, text, nil
-	}
 	bearers := n.bearers(text)
+	if id, ok := n.state.pinned()[text]; ok && (len(bearers) == 0 || !n.mesh.Revoked(id)) {
+		return id, text, nil // a revoked one only as long as no other has its name
+	}
 	switch {
 	case len(bearers) == 0:
 		if id, ok := n.guestNamed(text); ok {
@@ -144,11 +144,22 @@ func (n *node) pin(ctx context.Context, pin trust.Pin) (none, error) {
 	if n.mesh.Revoked(pin.Key) {
 		return none{}, &control.Error{Message: fmt.Sprintf("the key of %s was revoked, which lasts 30 days", pin.Name), Hint: "give that machine a key of its own anew: move its identity.json away"}
 	}
-	err := n.editPins(ctx, func(path string) error { return trust.Add(path, pin) })
+	err := n.editPins(ctx, func(path string) error { return n.addPin(path, pin) })
 	if errors.Is(err, trust.ErrOtherKey) {
 		err = &control.Error{Message: err.Error(), Hint: "if that node has a new key: clawmatrix verify --forget " + pin.Name + ", then verify it again"}
 	}
 	return none{}, err
+}
+
+// addPin adds a pin to the file. A revoked key does not keep its name from the new
+// one that its machine has.
+func (n *node) addPin(path string, pin trust.Pin) error {
+	if old, ok := n.state.pinned()[pin.Name]; ok && old != pin.Key && n.mesh.Revoked(old) {
+		if err := trust.Remove(path, old); err != nil {
+			return err
+		}
+	}
+	return trust.Add(path, pin)
 }
 
 func (n *node) unpin(ctx context.Context, who selfReport) (none, error) {
