@@ -23,6 +23,8 @@ type Shell struct {
 	Env     *interp.Env
 	Pauses  *state.Store
 	Journal *state.Journal // nil keeps none
+	// Secrets are those of the environment, and of what workflow files and arguments add to it while they run.
+	Secrets *secret.Mask
 	// AllowChanged lets an approved workflow go on although its file has changed since.
 	AllowChanged bool
 }
@@ -62,17 +64,18 @@ func Open(environ []string, mode interp.Mode, std Streams) (*Shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Shell{Pauses: pauses, Journal: openJournal(get, mask.Text)}
+	s := &Shell{Pauses: pauses, Journal: openJournal(get, mask.Text), Secrets: mask}
 	s.Env = &interp.Env{
 		Handlers: host.Handlers(std.In, std.Out, vars), Commands: commands(vars["LOBSTER_COMMANDS"]), Mode: mode, Vars: vars,
 		Budget: interp.NewBudget(budget), Stdout: std.Out, Stderr: masked(std.Err, mask), Store: pauses, Cache: state.OpenCache(state.CacheDir(get, cwd)), SaveAll: saveAll,
 	}
+	s.Env.OnVars = mask.Learn
 	s.Env.Spool = func() interp.Spool { return &host.Spool{Limit: printed} }
 	return s, nil
 }
 
 // masked keeps secrets out of what is written to w. Whoever writes does so a line at a time.
-func masked(w io.Writer, mask secret.Mask) io.Writer {
+func masked(w io.Writer, mask *secret.Mask) io.Writer {
 	if w == nil {
 		return nil
 	}
@@ -81,7 +84,7 @@ func masked(w io.Writer, mask secret.Mask) io.Writer {
 
 type maskedWriter struct {
 	w    io.Writer
-	mask secret.Mask
+	mask *secret.Mask
 }
 
 func (m *maskedWriter) Write(b []byte) (int, error) {

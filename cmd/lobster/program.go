@@ -29,6 +29,7 @@ type program struct {
 	in       *os.File
 	out, err io.Writer
 	keep     func() interp.Spool // where output waits until the run has succeeded; open sets it
+	secrets  *secret.Mask        // open sets it
 }
 
 // main runs the program that it was called as and returns the exit code.
@@ -110,16 +111,20 @@ func (p *program) complain(code int, format string, args ...any) int {
 	return code
 }
 
-// masked takes the environment's secrets out of a text.
+// masked takes the environment's secrets, and those of the run, out of a text.
 func (p *program) masked(text string) string {
-	return value.Clean(secret.FromEnviron(p.environ).Text(text))
+	mask := p.secrets
+	if mask == nil { // nothing was opened
+		mask = secret.FromEnviron(p.environ)
+	}
+	return value.Clean(mask.Text(text))
 }
 
 // open returns the shell for this process.
 func (p *program) open(mode interp.Mode) (*flow.Shell, error) {
 	shell, err := flow.Open(p.environ, mode, flow.Streams{In: p.in, Out: p.out, Err: p.err})
 	if err == nil {
-		p.keep = shell.Env.Keep
+		p.keep, p.secrets = shell.Env.Keep, shell.Secrets
 	}
 	return shell, err
 }

@@ -74,6 +74,8 @@ type Handlers struct {
 	Now    func() time.Time
 	Sleep  func(ctx context.Context, d time.Duration) error
 	Random io.Reader
+	// OnVars hears of the variables that a run adds to its environment, secrets among them; nil where nobody masks them.
+	OnVars func(vars map[string]string)
 }
 
 // Store keeps documents (JSON text) under keys that pipelines choose. state.Store implements it.
@@ -127,6 +129,9 @@ func (e *Env) WithVars(vars map[string]string) *Env {
 		c.Vars = map[string]string{}
 	}
 	maps.Copy(c.Vars, vars)
+	if e.OnVars != nil {
+		e.OnVars(vars)
+	}
 	return &c
 }
 

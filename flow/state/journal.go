@@ -22,7 +22,8 @@ const (
 	maxEvent     = 64 << 10
 )
 
-// Event is one line of the journal. Times are RFC 3339 in UTC. What a step read or wrote is never recorded, nor are the values of arguments.
+// Event is one line of the journal. Times are RFC 3339 in UTC. What a step read or wrote is never recorded, nor are the values of arguments, but for
+// what an error quotes of them.
 type Event struct {
 	Version    int       `json:"v"`
 	Time       time.Time `json:"time"`
