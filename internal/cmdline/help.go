@@ -9,7 +9,7 @@ import (
 )
 
 // help is kong's help printer: what a command does, how it is typed, examples,
-// flags.
+// arguments, flags.
 func (p *Program) help(_ kong.HelpOptions, ctx *kong.Context) error {
 	node := ctx.Selected()
 	w := ctx.Stdout
@@ -32,6 +32,7 @@ func (p *Program) help(_ kong.HelpOptions, ctx *kong.Context) error {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(node.Detail))
 	}
 	if node.Leaf() {
+		printArguments(w, node)
 		p.printFlags(w, node)
 	}
 	return nil
@@ -69,17 +70,23 @@ func printCommands(w io.Writer, node *kong.Node) {
 	}
 }
 
+// printArguments lists the arguments of a command that need a word of their own.
+func printArguments(w io.Writer, node *kong.Node) {
+	heading := "\nArguments:\n"
+	for _, argument := range node.Positional {
+		if argument.Help != "" {
+			fmt.Fprint(w, heading)
+			printRow(w, argument.Summary(), argument.Help)
+			heading = ""
+		}
+	}
+}
+
 // printFlags lists the flags of a command with their defaults and settings.
 func (p *Program) printFlags(w io.Writer, node *kong.Node) {
-	const textColumn, width = 26, 100
 	anySetting := false
 	fmt.Fprintln(w, "\nFlags:")
 	for _, flag := range Flags(node) {
-		left := "  " + flagName(flag)
-		if len(left) >= textColumn {
-			fmt.Fprintln(w, left)
-			left = ""
-		}
 		text := flag.Help
 		if flag.Name == "help" {
 			text = "Print this."
@@ -88,13 +95,24 @@ func (p *Program) printFlags(w io.Writer, node *kong.Node) {
 			text = strings.TrimSuffix(text, ".") + fmt.Sprintf(" (default %s).", flag.Default)
 		}
 		anySetting = anySetting || flag.Tag.Get("setting") != ""
-		for _, line := range wrap(text, width-textColumn) {
-			fmt.Fprintf(w, "%-*s%s\n", textColumn, left, line)
-			left = ""
-		}
+		printRow(w, flagName(flag), text)
 	}
 	if anySetting {
 		fmt.Fprintln(w, "\n"+p.Note)
+	}
+}
+
+// printRow prints a name and beside it, in as many lines as it takes, a text.
+func printRow(w io.Writer, name, text string) {
+	const textColumn, width = 26, 100
+	left := "  " + name
+	if len(left) >= textColumn {
+		fmt.Fprintln(w, left)
+		left = ""
+	}
+	for _, line := range wrap(text, width-textColumn) {
+		fmt.Fprintf(w, "%-*s%s\n", textColumn, left, line)
+		left = ""
 	}
 }
 
