@@ -208,6 +208,45 @@ func TestLostPeersAreLookedForWhenTheOthersFail(t *testing.T) {
 	})
 }
 
+// After a restart of the router nobody knows what a machine has that is away;
+// that its models do not exist would be wrong, and clients would not ask again.
+func TestAModelMayBeAtAPeerThatWasNeverReached(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		away := w.addWorker(9)
+		away.setDark(true)
+		away.change(func() { away.capacity.Models = []string{"x"} })
+		time.Sleep(10 * w.rt.Timeouts.Poll)
+		synctest.Wait()
+		askX := strings.Replace(askWhole, `"m"`, `"x"`, 1)
+		got := w.chat(askX)
+		if _, kind := got.message(); got.status != 503 || kind != "no_capable_peer" || got.header.Get("Retry-After") != "2" {
+			t.Errorf("got %d %s, Retry-After %q", got.status, got.body, got.header.Get("Retry-After"))
+		}
+		if !strings.Contains(got.body, "not reached yet: w9 is unreachable (") {
+			t.Errorf("%s does not say who may have it", got.body)
+		}
+		away.setDark(false)
+		w.chat(askX) // it is looked for
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := w.chat(askX); got.status != 200 {
+			t.Errorf("2 s after it came back: %d %s", got.status, got.body)
+		}
+		if got := w.chat(strings.Replace(askWhole, `"m"`, `"y"`, 1)); got.status != 404 {
+			t.Errorf("a model that nobody has, all being there: %d %s", got.status, got.body)
+		}
+		away.change(func() { away.closed = true })
+		closed := w.addWorker(10)
+		closed.change(func() { closed.closed = true })
+		time.Sleep(10 * w.rt.Timeouts.Poll)
+		synctest.Wait()
+		if got := w.chat(strings.Replace(askWhole, `"m"`, `"y"`, 1)); got.status != 404 {
+			t.Errorf("beside one that lets us not in: %d %s", got.status, got.body)
+		}
+	})
+}
+
 func TestSuccessBetweenFailuresResets(t *testing.T) {
 	t.Parallel()
 	var h health

@@ -43,7 +43,7 @@ func (rt *Router) noPeers() *openai.Error {
 func noOffer(v *view, model string, now time.Time) *openai.Error {
 	offers := v.serving(model)
 	if len(offers) == 0 && len(v.offers) > 0 {
-		return unknownModel(v, model)
+		return unfound(v, model, now)
 	}
 	e := &openai.Error{
 		Status: http.StatusServiceUnavailable, Type: "no_capable_peer", RetryAfter: exclusion,
@@ -59,6 +59,27 @@ func noOffer(v *view, model string, now time.Time) *openai.Error {
 		}
 	}
 	e.Message += ": " + some(reasons)
+	return e
+}
+
+// unfound is said of a model that nobody is known to have. While a peer of the
+// user's own was never reached since the start, it may have it.
+func unfound(v *view, model string, now time.Time) *openai.Error {
+	e := unknownModel(v, model)
+	var reasons []string
+	for _, p := range v.peers {
+		if p.facts.Load() != nil || !p.Origin.Trusted() {
+			continue
+		}
+		o := offer{peer: p, model: &grid.Model{ID: model}}
+		if status, _ := o.report(now); status != "closed" { // that one has said that it serves others
+			e.Status, e.Type, e.Code, e.RetryAfter = http.StatusServiceUnavailable, "no_capable_peer", "", cmp.Or(e.RetryAfter, exclusion)
+			reasons = append(reasons, o.absence(now, e))
+		}
+	}
+	if len(reasons) > 0 {
+		e.Message += "; not reached yet: " + some(reasons)
+	}
 	return e
 }
 
