@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -57,6 +59,26 @@ func (n *node) seats() (list []agent.Seat) {
 		})
 	}
 	return list
+}
+
+// agentProblems are the agents that cannot work as they are configured, which
+// others would learn first: their program or its folder is not there.
+func agentProblems(agents []config.Agent) (problems []string) {
+	for _, a := range agents {
+		if len(a.Command) == 0 {
+			continue
+		}
+		program := a.Command[0]
+		if filepath.Base(program) == program || filepath.IsAbs(program) { // others are found from its folder
+			if _, err := exec.LookPath(program); err != nil {
+				problems = append(problems, fmt.Sprintf("the agent %s cannot work: %v", a.ID, err))
+			}
+		}
+		if info, err := os.Stat(a.Dir); a.Dir != "" && (err != nil || !info.IsDir()) {
+			problems = append(problems, fmt.Sprintf("the agent %s cannot work: its dir %s is no folder", a.ID, a.Dir))
+		}
+	}
+	return problems
 }
 
 func (n *node) backend(a config.Agent) agent.Backend {

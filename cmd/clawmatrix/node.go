@@ -138,6 +138,7 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.models, n.problems = n.lend(ctx, n.config.Models)
+	n.problems = append(n.problems, agentProblems(n.config.Agents)...)
 	if err := n.join(); err != nil {
 		return err
 	}

@@ -117,7 +117,11 @@ func (n *node) absent(p trust.Pin) peerView {
 	v := peerView{Name: p.Name, Key: p.Key, State: unreachable, Agents: []member.Agent{}, Models: []member.Model{}, Tools: []string{}, Tags: []string{}}
 	v.trustOf(n)
 	v.Trusted = n.verified(p.Key)
-	v.Why = append(v.Why, "not seen since this node started")
+	if v.Revoked = n.mesh.Revoked(p.Key); v.Revoked {
+		v.Why = append(v.Why, "its key was revoked")
+	} else {
+		v.Why = append(v.Why, "not seen since this node started")
+	}
 	return v
 }
 
