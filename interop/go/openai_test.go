@@ -89,7 +89,7 @@ func TestCancel(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		params := ask("slow")
 		params.MaxTokens = openai.Int(2000)
-		stream := c.Chat.Completions.NewStreaming(ctx, params)
+		stream := c.Chat.Completions.NewStreaming(ctx, params, option.WithJSONSet("ignore_eos", true)) // it would go on for long
 		if !stream.Next() {
 			t.Fatal(stream.Err())
 		}
