@@ -158,12 +158,23 @@ func (a *app) running() (home.Holder, control.Client, error) {
 	case err != nil:
 		return h, control.Client{}, err
 	case !ok:
-		return h, control.Client{}, cli.Hintf(fmt.Errorf("%w (%s)", errNotRunning, a.home.Dir), "start it, in another terminal: clawmatrix start")
+		return h, control.Client{}, cli.Hintf(fmt.Errorf("%w (%s)", errNotRunning, a.home.Dir), "%s", a.first("start it, in another terminal: clawmatrix start"))
 	case h.Socket == "":
 		return h, control.Client{}, errors.New("the node is still starting")
 	}
 	return h, control.Client{Path: h.Socket}, nil
 }
+
+// first is what to do where no node runs: to start it, or to make one before.
+func (a *app) first(start string) string {
+	if !exists(a.home.Config) && !exists(a.guestPath()) {
+		return makeOne
+	}
+	return start
+}
+
+// makeOne is advice for who has no configuration yet.
+const makeOne = "clawmatrix init begins a mesh, clawmatrix join LINE joins one, --config FILE names another file"
 
 // call asks the running node.
 func (a *app) call(ctx context.Context, method, path string, in, out any) error {

@@ -61,7 +61,7 @@ func exists(path string) bool {
 func (a *app) config() (*config.Config, error) {
 	c, err := config.Read(a.home.Config)
 	if errors.Is(err, config.ErrNone) {
-		return nil, cli.Hintf(err, "clawmatrix init begins a mesh, clawmatrix join LINE joins one, --config FILE names another file")
+		return nil, cli.Hintf(err, "%s", makeOne)
 	}
 	if err != nil {
 		return nil, err

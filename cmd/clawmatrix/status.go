@@ -31,7 +31,7 @@ func (c *statusCommand) Run(ctx context.Context, a *app) error {
 			err = a.json(map[string]bool{"running": false})
 		} else {
 			a.say("no node runs with %s", a.home.Dir)
-			a.note("Start it with: clawmatrix start")
+			a.note("%s", a.first("Start it with: clawmatrix start"))
 			err = nil
 		}
 		return errors.Join(err, cli.Exit(cli.Failure))
