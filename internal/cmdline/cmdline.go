@@ -25,6 +25,8 @@ type Program struct {
 	Intro string // before the list of commands
 	Outro string // after it
 	Note  string // after the flags of commands that have one with a setting tag
+
+	Elsewhere map[string]string // what similar programs call a command, and how it is typed here
 }
 
 // New makes the parser of a struct of commands.
@@ -60,6 +62,9 @@ func (p *Program) Misuse(parser *kong.Kong, args []string, err error) error {
 			command += " " + Path(node)
 		} else if unknown(parser, args[0]) {
 			err := cli.Usagef("unknown command: %s", args[0])
+			if here := p.Elsewhere[args[0]]; here != "" {
+				return cli.Hintf(err, "that is here: %s %s", p.Name, here)
+			}
 			if near := cli.Nearest(args[0], names(parser)); len(near) > 0 {
 				return cli.Hintf(err, "did you mean: %s %s", p.Name, strings.Join(near, ", "+p.Name+" "))
 			}
