@@ -137,20 +137,25 @@ func TestConditions(t *testing.T) {
 
 func TestTemplates(t *testing.T) {
 	t.Parallel()
-	args, _ := value.Parse(`{"who":"Kim","n":3,"o":{"k":1},"l":[1,null,"x"],"z":null,"ref":"$a.json.k"}`)
+	args, _ := value.Parse(`{"who":"Kim","n":3,"o":{"k":1},"l":[1,null,"x"],"z":null,"ref":"$a.json.k","q":"o","l1":"q","dotted":"o.q.1","none":"x1"}`)
+	const whole = `{"k":"deep","o":{"q":[1,"x"]},"t":true,"z":null}`
 	res, _ := value.Parse(`{"id":"a","stdout":"line\n","json":{"k":"deep","o":{"q":[1,"x"]},"t":true,"z":null}}`)
 	done := &results{}
 	done.set("a", res)
 	sc := scope{args, done}
 	tests := map[string]string{
-		"hi ${who}, ${n} ${o} ${l} ${z}":             "hi Kim, 3 [object Object] 1,,x null",
-		"${nope} $HOME ${who":                        "${nope} $HOME ${who",
-		"$a.json.k|$a.json.o.q.1|$a.json.o":          `deep|x|{"q":[1,"x"]}`,
-		"[$a.stdout]":                                "[line\n]",
-		"$a.stdout. done $a.json.t.":                 "line\n. done true.",
-		"$a.approved $a.skipped $a.error $a.json.z|": "false false  |",
-		"$ghost.json $a":                             "$ghost.json $a",
-		"${ref} $${who}.json":                        "$a.json.k $Kim.json", // what an argument puts in is not read again
+		"hi ${who}, ${n} ${o} ${l} ${z}":                            "hi Kim, 3 [object Object] 1,,x null",
+		"${nope} $HOME ${who":                                       "${nope} $HOME ${who",
+		"$a.json.k|$a.json.o.q.1|$a.json.o":                         `deep|x|{"q":[1,"x"]}`,
+		"[$a.stdout]":                                               "[line\n]",
+		"$a.stdout. done $a.json.t.":                                "line\n. done true.",
+		"$a.approved $a.skipped $a.error $a.json.z|":                "false false  |",
+		"$ghost.json $a":                                            "$ghost.json $a",
+		"$a.json.${q} $a.json.o.${l1}.1 $a.json.${dotted}":          `{"q":[1,"x"]} x x`,
+		"$a.json.${none}|$a.json.none.${q}|$a.json.o.q.${n}|":       "|||",
+		"$a.json.k.${q} $a.stdout${q} $a.json.${nope} $b.json.${q}": "deep.o line\no " + whole + ".${nope} $b.json.o",
+		"$a.json.${ref}":                                            whole + ".$a.json.k",
+		"${ref} $${who}.json":                                       "$a.json.k $Kim.json", // what an argument puts in is not read again
 	}
 	for text, want := range tests {
 		if got := sc.fill(text); got != want {

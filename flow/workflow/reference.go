@@ -12,7 +12,8 @@ import (
 var (
 	argRef    = regexp.MustCompile(`\$\{([A-Za-z0-9_-]+)\}`)
 	stepRef   = regexp.MustCompile(`\$([A-Za-z0-9_-]+)\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)`)
-	anyRef    = regexp.MustCompile(argRef.String() + `|` + stepRef.String())
+	anyRef    = regexp.MustCompile(argRef.String() + `|` + stepRef.String() + `(?:\.(?:[A-Za-z0-9_]+|\$\{[A-Za-z0-9_-]+\}))*`)
+	plainPath = regexp.MustCompile(`^[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*$`)
 	refPrefix = regexp.MustCompile(`^` + stepRef.String())
 	wholeRef  = regexp.MustCompile(`^` + stepRef.String() + `$`)
 
@@ -163,7 +164,7 @@ func (s scope) argText(ref string) string {
 const maxFilled = 64 << 20
 
 // fill replaces ${name} and $id.path, in one pass: an argument whose value looks like a reference stays what it is, so nobody can
-// read a step's result by passing its name. References to steps without a result stay, and so do those that pass maxFilled, which
+// read a step's result by passing its name. Where it stands for a part of a path, as in $id.json.${name}, it names a field. References to steps without a result stay, and so do those that pass maxFilled, which
 // [scope.fits] refuses before a step runs.
 func (s scope) fill(text string) string { return s.fillUpTo(text, maxFilled) }
 
@@ -190,9 +191,34 @@ func (s scope) referred(m string) (func() string, bool) {
 	if strings.HasPrefix(m, "${") {
 		return func() string { return s.argText(m) }, true
 	}
-	id, path, _ := strings.Cut(m[1:], ".")
+	ref, rest := m, ""
+	if i := strings.Index(m, ".${"); i >= 0 {
+		ref, rest = m[:i], m[i:]
+	}
+	id, path, _ := strings.Cut(ref[1:], ".")
 	v, ok := s.steps.get(id)
-	return func() string { return inText(orFalse(path, follow(v, path))) }, ok
+	if !ok && rest != "" {
+		return func() string { return ref + s.fillArgs(rest) }, true
+	}
+	return func() string {
+		v := follow(v, path)
+		if rest == "" {
+			return inText(orFalse(path, v))
+		}
+		return s.field(v, rest)
+	}, ok
+}
+
+// field is what $id.path.${name} is: an argument names a field of an object or a list, and follows the text of anything else.
+func (s scope) field(v value.Value, rest string) string {
+	filled := s.fillArgs(rest)
+	switch path := strings.TrimPrefix(filled, "."); {
+	case (v.Kind() == value.KindObject || v.Kind() == value.KindList) && plainPath.MatchString(path):
+		return inText(follow(v, path))
+	case v.IsNullish() && plainPath.MatchString(path):
+		return ""
+	}
+	return inText(v) + filled
 }
 
 // fits refuses a step whose texts would be larger than maxFilled with the references in them replaced.
