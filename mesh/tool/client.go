@@ -90,7 +90,7 @@ func (c *Client) Cancel(ctx context.Context, n Node, idempotencyKey string) erro
 func (c *Client) once(ctx context.Context, n Node, body []byte, s *stream) error {
 	response, err := c.send(ctx, http.MethodPost, n, Path+"/invoke", body)
 	if err != nil {
-		return lost(n, s, err)
+		return lost(ctx, n, s, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -98,7 +98,7 @@ func (c *Client) once(ctx context.Context, n Node, body []byte, s *stream) error
 	}
 	s.began = true
 	if err := ReadEvents(response.Body, s.take); err != nil {
-		return lost(n, s, err)
+		return lost(ctx, n, s, err)
 	}
 	return nil
 }
@@ -163,15 +163,15 @@ func (e errLost) Error() string { return e.what.Message }
 func (e errLost) Unwrap() error { return e.what }
 
 // lost says what is known of a call whose answer did not arrive.
-func lost(n Node, s *stream, err error) error {
+func lost(ctx context.Context, n Node, s *stream, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	if s.failed != nil {
 		return s.failed
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if ctx.Err() != nil {
+		return err // the caller left
 	}
 	name := first(n.Name, n.Key.Short())
 	if !s.began {

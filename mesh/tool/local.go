@@ -77,8 +77,30 @@ func (l *Local) serveInvoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	serveInvoke(w, r, data, func(ctx context.Context, request *Request, on func(*Event) error) error {
-		return l.Invoke(ctx, r.PathValue("node"), *request, on)
+		s := &story{on: on}
+		err := l.Invoke(ctx, r.PathValue("node"), *request, s.tell)
+		return s.end(err)
 	})
+}
+
+// A story is the events of a call as a program of this machine is told them: it
+// learns in any case how the call ended, or that this is not known.
+type story struct {
+	on           func(*Event) error
+	begun, ended bool
+}
+
+func (s *story) tell(e *Event) error {
+	s.begun, s.ended = true, s.ended || e.last()
+	return s.on(e)
+}
+
+// end makes the last event of an error that came after the first one.
+func (s *story) end(err error) error {
+	if err == nil || !s.begun || s.ended {
+		return err
+	}
+	return s.on(&Event{Type: EventError, Error: asError(err)})
 }
 
 // Invoke calls a tool on the node that target means and tells the events of the

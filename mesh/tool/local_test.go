@@ -1,14 +1,18 @@
 package tool
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"lobstah/key"
@@ -77,6 +81,32 @@ func TestLocalAPI(t *testing.T) {
 		l.ServeHTTP(rec, httptest.NewRequest("POST", c.path, strings.NewReader(`{"tool":"echo"}`)))
 		if rec.Code != c.status || !strings.Contains(rec.Body.String(), c.want) {
 			t.Errorf("%s: %d %s; want %d with %s", c.path, rec.Code, rec.Body, c.status, c.want)
+		}
+	}
+}
+
+// A way that breaks in the middle of a call is told to the program that made it, as
+// the last event of the stream or as the answer.
+func TestLocalTellsOfABrokenWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	there := Node{Key: key.ID{7}, Name: "away-01", Verified: true}
+	begun := fmt.Sprintf("{\"type\":\"started\",\"executor\":{\"node\":\"away-01\",\"key\":%q}}\n{\"type\":\"output\",\"stream\":\"stdout\",\"text\":\"one\"}\n", there.Key)
+	l := NewLocal(w.Server, directory{nodes: []Node{there}}, &Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Status: "200 OK", Body: io.NopCloser(io.MultiReader(strings.NewReader(begun), iotest.ErrReader(context.Canceled)))}, nil
+	})})
+	for _, body := range []string{`{"tool":"exec","stream":true}`, `{"tool":"exec"}`} {
+		rec := httptest.NewRecorder()
+		l.ServeHTTP(rec, httptest.NewRequest("POST", "/v1/nodes/away-01/tools/invoke", strings.NewReader(body)))
+		got := rec.Body.String()
+		if strings.Contains(body, "stream") {
+			var last *Event
+			err := ReadEvents(strings.NewReader(got), func(e *Event) error { last = e; return nil })
+			if err != nil || last.Error == nil || last.Error.Code != CodeOutcome || !strings.Contains(last.Error.Message, "the way to away-01 broke") {
+				t.Errorf("%s: %v, %s; want a last event that says that the outcome is not known", body, err, got)
+			}
+		} else if rec.Code != statusOf(CodeOutcome) || !strings.Contains(got, CodeOutcome) {
+			t.Errorf("%s: %d %s; want %s", body, rec.Code, got, CodeOutcome)
 		}
 	}
 }
