@@ -1,10 +1,12 @@
 package stdlib
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -122,10 +124,10 @@ func mcpCall(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		for _, a := range calls {
 			call.MarkDispatched()
 			results, err := callTool(ctx, s, tool, a)
-			if err == nil {
-				err = call.Budget.Take(value.List(results...).Size())
-			}
 			if err != nil {
+				return cmp.Or(missingTool(ctx, call, s, tool), err)
+			}
+			if err := call.Budget.Take(value.List(results...).Size()); err != nil {
 				return err
 			}
 			out = append(out, results...)
@@ -133,6 +135,22 @@ func mcpCall(ctx context.Context, call *interp.Call) (interp.Output, error) {
 		return nil
 	})
 	return interp.Emit(out...), err
+}
+
+// missingTool says which tools the server has if the one that was called is none of them. Servers tell it in their own words, if at all.
+func missingTool(ctx context.Context, call *interp.Call, s *mcp.ClientSession, tool string) error {
+	tools, err := listTools(ctx, call, s)
+	if err != nil || len(tools) == 0 {
+		return nil // what the call itself said counts
+	}
+	var names []string
+	for _, t := range tools {
+		names = append(names, value.Text(t.Field("name")))
+	}
+	if slices.Contains(names, tool) {
+		return nil
+	}
+	return fmt.Errorf("the server has no tool %s; it has %s", tool, clip(strings.Join(names, ", "), quotedUnits))
 }
 
 func mcpArguments(call *interp.Call) (string, *value.Object, error) {
@@ -162,7 +180,7 @@ func callTool(ctx context.Context, s *mcp.ClientSession, tool string, args value
 		return nil, err
 	}
 	if res.IsError {
-		return nil, fmt.Errorf("mcp.call tool error: %s", first(clip(strings.Join(plainAll(texts), "\n"), quotedUnits), "the tool failed and did not say why"))
+		return nil, fmt.Errorf("tool error: %s", first(clip(strings.Join(plainAll(texts), "\n"), quotedUnits), "the tool failed and did not say why"))
 	}
 	if res.StructuredContent == nil {
 		return texts, nil
@@ -232,11 +250,17 @@ func visitMCP(ctx context.Context, call *interp.Call, server, url, version strin
 	session, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err == nil {
 		err = errors.Join(do(session), ignoreClosed(session.Close()))
-	} else {
-		_, refused = errors.AsType[*jsonrpc.Error](err)
+		if ended := closing(); err != nil {
+			err = fmt.Errorf("%s: %w", call.Name, errors.Join(err, ended))
+		}
+		return false, err
 	}
-	if ended := closing(); err != nil {
-		err = fmt.Errorf("%s: %w", call.Name, errors.Join(err, ended))
+	_, refused = errors.AsType[*jsonrpc.Error](err)
+	if _, noise := errors.AsType[*json.SyntaxError](err); noise {
+		err = fmt.Errorf("the server printed something else than messages of MCP: %w", err)
 	}
-	return refused, err
+	if ended := closing(); ended != nil { // that is why nobody answered
+		err = ended
+	}
+	return refused, fmt.Errorf("%s: %w", call.Name, err)
 }

@@ -392,13 +392,22 @@ func TestMCP(t *testing.T) {
 					t.Errorf("%s: got %s, %v, want %s", tt.pipeline, got, err, tt.want)
 				}
 			}
+			missing := "mcp.call: the server has no tool gret; it has fail, greet, list"
+			if _, err := run(t, world(t), "mcp.call "+at+" --tool gret"); err == nil || err.Error() != missing {
+				t.Errorf("a tool that is not there: got %v, want %s", err, missing)
+			}
 			if _, err := run(t, world(t), "mcp.call "+at+" --tool fail"); err == nil || !strings.Contains(err.Error(), "out of rope") {
 				t.Errorf("a failing tool: got %v", err)
 			}
 		})
 	}
-	if _, err := run(t, world(t), "mcp.list --server 'echo broken >&2; exit 7'"); err == nil || !strings.Contains(err.Error(), "the server ended (7): broken") {
-		t.Errorf("a server that ends: got %v", err)
+	for server, want := range map[string]string{
+		"echo broken >&2; exit 7": "mcp.list: the server ended (7): broken",
+		"echo hello; sleep 60":    "mcp.list: the server printed something else than messages of MCP: ",
+	} {
+		if _, err := run(t, world(t), "mcp.list --server '"+server+"'"); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", server, err, want)
+		}
 	}
 }
 
