@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // A Request is a request body with the members that routing looks at.
@@ -27,14 +28,18 @@ type member struct {
 }
 
 // ParseRequest reads a JSON object. The error is an [*Error] with status 400
-// that says what is wrong and where. A member that occurs twice counts by its
-// last value, as engines read it.
+// that says what is wrong and where. Another member that occurs twice counts by
+// its last value; those that routing looks at have to be unmistakable, since
+// engines are not of one mind about them.
 func ParseRequest(body []byte) (*Request, error) {
 	// Decoding into nothing would read a long conversation twice.
 	if i := skipSpace(body, 0); i == len(body) || body[i] != '{' || !json.Valid(body) {
 		return nil, badRequest("", "the body is not a JSON object: %s", describe(json.Unmarshal(body, &struct{}{})))
 	}
 	r := &Request{Body: body, members: scanMembers(body)}
+	if err := r.unmistakable("model", "stream", "stream_options"); err != nil {
+		return nil, err
+	}
 	if err := r.read("model", &r.Model); err != nil {
 		return nil, badRequest("model", "model: want a string")
 	}
@@ -52,6 +57,26 @@ func ParseRequest(body []byte) (*Request, error) {
 	}
 	r.IncludeUsage = options.IncludeUsage
 	return r, nil
+}
+
+// unmistakable refuses members that some engine may read otherwise than we do.
+// Engines in Go take "Model" for "model", so who may use one model only would get
+// another by naming both.
+func (r *Request) unmistakable(names ...string) error {
+	seen := make([]bool, len(names))
+	for _, m := range r.members {
+		for i, name := range names {
+			switch {
+			case m.name == name && seen[i]:
+				return badRequest(name, "%s: it stands there twice, and engines differ in which one counts", name)
+			case m.name == name:
+				seen[i] = true
+			case len(m.name) <= 2*len(name) && strings.EqualFold(m.name, name):
+				return badRequest(name, "%s: write %q; engines differ in whether that is the same", m.name, name)
+			}
+		}
+	}
+	return nil
 }
 
 // Value returns the raw JSON of a top-level member, nil when there is none.

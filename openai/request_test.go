@@ -30,6 +30,10 @@ func TestParseRequestRefuses(t *testing.T) {
 		``: "", `{`: "", `[]`: "", `null`: "", `"x"`: "", `{}`: "model", `{"model":""}`: "model", `{"model":5}`: "model",
 		`{"Model":"m"}`: "model", `{"model":null}`: "model", `{"model":"m","stream":"yes"}`: "stream", `{"model":"m"} x`: "",
 		`{"model":"m","stream_options":[]}`: "stream_options", "{\"model\":\"m\xff": "",
+		// What engines in Go, which do not mind the case, would take for these.
+		`{"model":"m","Model":"n"}`: "model", `{"MODEL":"n","model":"m"}`: "model", `{"model":"m","\u004dodel":"n"}`: "model",
+		`{"model":"m","model":"n"}`: "model", `{"model":"m","mode\u006c":"m"}`: "model",
+		`{"model":"m","Stream":true}`: "stream", `{"model":"m","ſtream":true}`: "stream", `{"model":"m","\u017ftream_option\u017f":{}}`: "stream_options",
 	} {
 		_, err := ParseRequest([]byte(body))
 		e, ok := errors.AsType[*Error](err)
@@ -108,6 +112,14 @@ func FuzzParseRequest(f *testing.F) {
 		var exact map[string]json.RawMessage
 		if err := json.Unmarshal(body, &exact); err != nil {
 			t.Fatalf("%q was accepted: %v", body, err)
+		}
+		// As an engine in Go reads it.
+		var engine struct {
+			Model  string `json:"model"`
+			Stream bool   `json:"stream"`
+		}
+		if err := json.Unmarshal(body, &engine); err == nil && (engine.Model != r.Model || engine.Stream != r.Stream) {
+			t.Fatalf("%q: read model %q and stream %v, an engine reads %q and %v", body, r.Model, r.Stream, engine.Model, engine.Stream)
 		}
 		for name, raw := range exact {
 			if got := r.Value(name); !reflect.DeepEqual(got, []byte(raw)) && json.Valid(body) && !strings.ContainsRune(name, '\uFFFD') {

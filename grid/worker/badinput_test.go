@@ -37,6 +37,8 @@ func TestBadRequests(t *testing.T) {
 		{"null", chatPath, "null", nil, 400, "not a JSON object"},
 		{"no model", chatPath, `{"messages":[]}`, nil, 400, "model"},
 		{"model of another kind", chatPath, `{"model":1}`, nil, 400, "model"},
+		{"a second model for engines in Go", chatPath, `{"model":"qwen2.5:7b","Model":"llama3.1:8b"}`, nil, 400, "engines differ in whether"},
+		{"two models", chatPath, `{"model":"qwen2.5:7b","model":"llama3.1:8b"}`, nil, 400, "twice"},
 		{"stream of another kind", chatPath, `{"model":"qwen2.5:7b","stream":"yes"}`, nil, 400, "stream"},
 		{"options of another kind", chatPath, `{"model":"qwen2.5:7b","stream":true,"stream_options":7}`, nil, 400, "stream_options"},
 		{"cut", chatPath, chatBody[:40], nil, 400, "not a JSON object"},
