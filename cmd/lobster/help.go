@@ -43,6 +43,9 @@ func (p *program) help(words []string) int {
 		return p.print(generalHelp + commandTable(registry))
 	}
 	c, ok := registry.Lookup(words[0])
+	if extra := p.extras()[words[0]]; extra != nil && !ok {
+		return extra([]string{"--help"})
+	}
 	if !ok {
 		return p.complain(exitUsage, "Unknown command: %s", words[0])
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"lobstah/flow"
@@ -112,11 +113,19 @@ func (s *session) pipeline(text string) int {
 	}
 	if err != nil {
 		code, shown := ending(ctx, err, exitFailed)
-		return s.complain(code, "error: %s", s.masked(shown.Error()))
+		return s.complain(code, "%s", strings.TrimSuffix(s.masked("error: "+shown.Error()+"\n"+replHint(shown)), "\n"))
 	}
 	if res.Rendered {
 		return exitOK
 	}
 	s.last = items
 	return s.print(value.List(items...).Pretty() + "\n")
+}
+
+// replHint is what helps with an error at the prompt, where people type words of other prompts, too.
+func replHint(err error) string {
+	if e, ok := errors.AsType[interp.UnknownCommandError](err); ok && slices.Contains([]string{"help", "quit", "exit", "q", "?"}, e.Name) {
+		return "hint: :help, :help COMMAND, :quit\n"
+	}
+	return details(err)
 }

@@ -37,6 +37,11 @@ func (p *program) where(err error) string {
 	if !p.verbose() {
 		return ""
 	}
+	return details(err)
+}
+
+// details are the places of an error, and hints.
+func details(err error) string {
 	var out strings.Builder
 	for within := err; ; {
 		e, ok := errors.AsType[*workflow.StepError](within)
