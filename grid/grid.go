@@ -68,11 +68,6 @@ const (
 	BestEffort  Tier = "best-effort"
 )
 
-// TierHeader says on a request what it is: interactive (which requests for an
-// answer are, unless they say otherwise), batch or best-effort. It decides whom
-// a router prefers and whom a worker's queue lets go first.
-const TierHeader = "X-Lobstah-Tier"
-
 // ParseTier reads a tier's text; the empty text is best-effort.
 func ParseTier(text string) (Tier, error) {
 	switch t := Tier(text); t {

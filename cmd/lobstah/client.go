@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"lobstah/grid"
-	"lobstah/grid/router"
 	"lobstah/internal/cli"
 	"lobstah/key"
 	"lobstah/openai"
@@ -172,8 +171,8 @@ func (c *apiClient) stream(ctx context.Context, r chatRequest, hear listener) (*
 	}
 	defer response.Body.Close()
 	a := &answer{
-		Model: r.Model, Peer: response.Header.Get(router.PeerHeader), Route: response.Header.Get(router.RouteHeader),
-		RequestID: response.Header.Get(router.RequestHeader), requested: receipt.HashBody(body),
+		Model: r.Model, Peer: response.Header.Get(grid.PeerHeader), Route: response.Header.Get(grid.RouteHeader),
+		RequestID: response.Header.Get(grid.RequestIDHeader), requested: receipt.HashBody(body),
 	}
 	err = a.read(response.Body, hear)
 	a.Seconds = time.Since(start).Seconds()

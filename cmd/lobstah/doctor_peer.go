@@ -18,7 +18,6 @@ import (
 
 	"lobstah/grid"
 	"lobstah/grid/channel"
-	"lobstah/grid/worker"
 	"lobstah/internal/cli"
 	"lobstah/key"
 	"lobstah/openai"
@@ -210,7 +209,7 @@ func (v *visit) onTime(response *http.Response, body []byte) bool {
 }
 
 func itsClock(response *http.Response, body []byte) (time.Time, bool) {
-	if ms, err := strconv.ParseInt(response.Header.Get(worker.TimeHeader), 10, 64); err == nil {
+	if ms, err := strconv.ParseInt(response.Header.Get(grid.TimeHeader), 10, 64); err == nil {
 		return time.UnixMilli(ms), true
 	}
 	var c struct{ Now int64 }

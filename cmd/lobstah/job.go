@@ -66,9 +66,9 @@ func (c *jobSubmitCommand) Run(ctx context.Context, a *app) error {
 	}
 	header := http.Header{grid.TierHeader: {string(c.Tier)}}
 	if key := c.Key; key != "" {
-		header.Set(jobs.IdempotencyHeader, key)
+		header.Set(grid.IdempotencyHeader, key)
 	} else {
-		header.Set(jobs.IdempotencyHeader, receipt.NewNonce()) // a connection may be tried again
+		header.Set(grid.IdempotencyHeader, receipt.NewNonce()) // a connection may be tried again
 	}
 	var job grid.Job
 	if err := client.job(ctx, http.MethodPost, "", header, body, &job); err != nil {

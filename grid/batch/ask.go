@@ -12,14 +12,6 @@ import (
 	"lobstah/grid"
 )
 
-// Headers of a line's request, by which the router judges it, and of its answer.
-const (
-	preferHeader = "X-Lobstah-Prefer" // of a request: whom to ask first
-	peerHeader   = "X-Lobstah-Peer"   // of an answer: who gave it
-	requestID    = "X-Request-Id"
-	idempotency  = "Idempotency-Key"
-)
-
 // answer is what came back for one request.
 type answer struct {
 	status     int
@@ -45,10 +37,10 @@ func (s *Service) ask(ctx context.Context, path, id, peer string, body []byte) a
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set(grid.TierHeader, string(grid.Batch))
 	if peer != "" {
-		r.Header.Set(preferHeader, peer)
+		r.Header.Set(grid.PreferHeader, peer)
 	}
-	r.Header.Set(requestID, id)
-	r.Header.Set(idempotency, id)
+	r.Header.Set(grid.RequestIDHeader, id)
+	r.Header.Set(grid.IdempotencyHeader, id)
 	w := &recorder{header: http.Header{}, most: s.Limits.Answer}
 	s.Ask.ServeHTTP(w, r.WithContext(ctx))
 	return w.answer(s.Now())
@@ -90,7 +82,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 }
 
 func (w *recorder) answer(now time.Time) answer {
-	a := answer{status: w.status, body: w.body.Bytes(), requestID: w.header.Get(requestID), peer: w.header.Get(peerHeader), tooLarge: w.tooLarge}
+	a := answer{status: w.status, body: w.body.Bytes(), requestID: w.header.Get(grid.RequestIDHeader), peer: w.header.Get(grid.PeerHeader), tooLarge: w.tooLarge}
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}

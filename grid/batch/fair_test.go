@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 )
 
@@ -39,8 +40,8 @@ func TestStuckPeer(t *testing.T) {
 		var mu sync.Mutex
 		did := 0
 		fake := newRouter(func(w http.ResponseWriter, r *http.Request, content string, try int) {
-			id := r.Header.Get(preferHeader)
-			w.Header().Set(peerHeader, id)
+			id := r.Header.Get(grid.PreferHeader)
+			w.Header().Set(grid.PeerHeader, id)
 			if id == "slow" {
 				time.Sleep(8 * time.Second)
 				ok(w)
@@ -78,12 +79,12 @@ func TestPeersChange(t *testing.T) {
 		var mu sync.Mutex
 		by := map[string]int{}
 		fake := newRouter(func(w http.ResponseWriter, r *http.Request, content string, try int) {
-			id := r.Header.Get(preferHeader)
+			id := r.Header.Get(grid.PreferHeader)
 			mu.Lock()
 			by[id]++
 			mu.Unlock()
 			time.Sleep(time.Second)
-			w.Header().Set(peerHeader, id)
+			w.Header().Set(grid.PeerHeader, id)
 			ok(w)
 		})
 		b := newBed(t, Config{Ask: fake, Peers: func(string) []Peer {

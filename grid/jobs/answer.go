@@ -34,7 +34,7 @@ func (s *Service) explain(ctx context.Context, err error) *openai.Error {
 		return notFound()
 	case errors.Is(err, ErrConflict):
 		return &openai.Error{
-			Status: http.StatusConflict, Type: "invalid_request_error", Code: "idempotency_conflict", Param: IdempotencyHeader,
+			Status: http.StatusConflict, Type: "invalid_request_error", Code: "idempotency_conflict", Param: grid.IdempotencyHeader,
 			Message: err.Error() + "; take a new one",
 		}
 	case errors.Is(err, ErrQuota):
@@ -59,7 +59,7 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, e *openai.Error) 
 		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	if ms, ok := e.Extra["serverTime"].(int64); ok {
-		h.Set("X-Lobstah-Time", strconv.FormatInt(ms, 10))
+		h.Set(grid.TimeHeader, strconv.FormatInt(ms, 10))
 	}
 	reply(w, e.Status, e.JSON())
 }

@@ -19,9 +19,6 @@ import (
 // Path is where a [Service] is mounted, with everything below it.
 const Path = "/v1/jobs"
 
-// IdempotencyHeader makes a submission that is repeated the same job.
-const IdempotencyHeader = "Idempotency-Key"
-
 const (
 	maxKey       = 255
 	maxPairs     = 16 // of metadata, as OpenAI has it
@@ -102,7 +99,7 @@ func (s *Service) submit(w http.ResponseWriter, r *http.Request, _ string) *open
 		return s.explain(r.Context(), err)
 	}
 	if again {
-		w.Header().Set("X-Lobstah-Repeated", "true")
+		w.Header().Set(grid.RepeatedHeader, "true")
 	} else {
 		s.nudge()
 	}
@@ -116,14 +113,14 @@ func (s *Service) submit(w http.ResponseWriter, r *http.Request, _ string) *open
 // onceOf is what a submission is known again by. Its owner is part of it, so
 // nobody finds another's job by guessing keys; nobody in particular has none.
 func (s *Service) onceOf(r *http.Request, o *grid.Order) ([]byte, *openai.Error) {
-	text := r.Header.Get(IdempotencyHeader)
+	text := r.Header.Get(grid.IdempotencyHeader)
 	switch {
 	case text == "":
 		return nil, nil
 	case len(text) > maxKey:
-		return nil, invalid(IdempotencyHeader, "longer than %d bytes", maxKey)
+		return nil, invalid(grid.IdempotencyHeader, "longer than %d bytes", maxKey)
 	case o.Owner == "":
-		return nil, invalid(IdempotencyHeader, "the request is not signed, so the key could be anybody's; sign it, or leave the key out")
+		return nil, invalid(grid.IdempotencyHeader, "the request is not signed, so the key could be anybody's; sign it, or leave the key out")
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "lobstah-job-v1\n%d\n%s\n%s", s.Side, o.Owner, text))
 	return sum[:], nil

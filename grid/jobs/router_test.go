@@ -188,7 +188,7 @@ func TestLostAnswerOfAChat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set(jobs.IdempotencyHeader, "line-1")
+		r.Header.Set(grid.IdempotencyHeader, "line-1")
 		response, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)

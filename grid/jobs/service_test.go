@@ -211,7 +211,7 @@ func TestIdempotency(t *testing.T) {
 	s := newShop(t, answers, nil)
 	defer s.close()
 	body := `{"model":"m","messages":[]}`
-	_, first := s.do(ann, "POST", Path, body, IdempotencyHeader, "k")
+	_, first := s.do(ann, "POST", Path, body, grid.IdempotencyHeader, "k")
 	s.backend.refuse = &openai.Error{Status: 402, Type: "insufficient_credit", Message: "none left"}
 	for _, test := range []struct {
 		name, owner, body, key string
@@ -225,7 +225,7 @@ func TestIdempotency(t *testing.T) {
 		{"nobody in particular", "", body, "k", 400, false},
 		{"a long key", ann, body, strings.Repeat("k", 256), 400, false},
 	} {
-		status, record := s.do(test.owner, "POST", Path, test.body, IdempotencyHeader, test.key)
+		status, record := s.do(test.owner, "POST", Path, test.body, grid.IdempotencyHeader, test.key)
 		if status != test.want || (record.ID == first.ID) != test.same {
 			t.Errorf("%s: %d %+v; want %d", test.name, status, record, test.want)
 		}
@@ -687,7 +687,7 @@ func FuzzRequests(f *testing.F) {
 			t.Skip()
 		}
 		r.Header.Set("X-Owner", ann)
-		r.Header.Set(IdempotencyHeader, once)
+		r.Header.Set(grid.IdempotencyHeader, once)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		if !json.Valid(w.Body.Bytes()) || w.Code < 200 || w.Code == 500 || w.Code == 503 {

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/key"
 	"lobstah/receipt"
 )
@@ -281,7 +282,7 @@ func TestRepeatedAnswerIsAccountedOnce(t *testing.T) {
 					first = f.receiptFor(r, body, receipt.HashBody([]byte(wholeAnswer)))
 					panic(http.ErrAbortHandler)
 				}
-				rw.Header().Set(repeatedHeader, "true")
+				rw.Header().Set(grid.RepeatedHeader, "true")
 				rw.Header().Set(receipt.Header, first.Text())
 				io.WriteString(rw, wholeAnswer)
 			}

@@ -146,17 +146,17 @@ func (a *attempt) send() outcome {
 func (a *attempt) outgoing() *http.Request {
 	body := a.request.Body
 	h := http.Header{
-		"Content-Type":    {"application/json"},
-		"Accept-Encoding": {"identity"},
-		"User-Agent":      {"lobstah"},
-		RequestHeader:     {a.id},
+		"Content-Type":       {"application/json"},
+		"Accept-Encoding":    {"identity"},
+		"User-Agent":         {"lobstah"},
+		grid.RequestIDHeader: {a.id},
 		// An empty value is not sent; it tells net/http that the request may be
 		// repeated when a kept connection turns out to be closed. The worker
 		// knows a repetition by its nonce.
-		idempotencyHeader: {},
+		grid.IdempotencyHeader: {},
 	}
-	if once := a.in.Header.Get(idempotencyHeader); once != "" {
-		h[idempotencyHeader] = []string{a.rt.onceOf(a.in, once)}
+	if once := a.in.Header.Get(grid.IdempotencyHeader); once != "" {
+		h[grid.IdempotencyHeader] = []string{a.rt.onceOf(a.in, once)}
 	}
 	for _, name := range forwarded {
 		if v := a.in.Header[name]; v != nil {
@@ -183,12 +183,6 @@ func (a *attempt) outgoing() *http.Request {
 	return r.WithContext(httptrace.WithClientTrace(a.ctx, trace))
 }
 
-// Headers by which an answer that was lost on its way is given again.
-const (
-	idempotencyHeader = "Idempotency-Key"
-	repeatedHeader    = "X-Lobstah-Repeated"
-)
-
 // onceOf is a client's idempotency key as peers get it: to them all clients of
 // this router are one.
 func (rt *Router) onceOf(r *http.Request, text string) string {
@@ -203,7 +197,7 @@ var forwarded = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "Opena
 func (a *attempt) informed(code int, h textproto.MIMEHeader) error {
 	if code == http.StatusProcessing {
 		a.dog.alive(a.rt.Timeouts.Idle)
-		a.client.accepted(h.Get("X-Lobstah-Position"), h.Get("X-Lobstah-Eta"))
+		a.client.accepted(h.Get(grid.PositionHeader), h.Get(grid.EtaHeader))
 	}
 	return nil
 }

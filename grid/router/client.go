@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 	"lobstah/receipt"
 )
@@ -161,8 +162,8 @@ func (c *client) begin(a *attempt) {
 
 func (c *client) name(a *attempt) {
 	h := c.w.Header()
-	h[PeerHeader] = []string{a.ID.String()}
-	h[RouteHeader] = []string{a.route}
+	h[grid.PeerHeader] = []string{a.ID.String()}
+	h[grid.RouteHeader] = []string{a.route}
 }
 
 // event writes bytes of a stream and sends them off.

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"lobstah/grid"
 )
 
 // learnClock takes the peer's clock from its refusal of our signature. It
@@ -20,7 +22,7 @@ func (a *attempt) learnClock(h http.Header) bool {
 
 // clockOf is the time that a refusal tells.
 func clockOf(h http.Header) (time.Time, bool) {
-	ms, err := strconv.ParseInt(h.Get("X-Lobstah-Time"), 10, 64)
+	ms, err := strconv.ParseInt(h.Get(grid.TimeHeader), 10, 64)
 	return time.UnixMilli(ms), err == nil
 }
 

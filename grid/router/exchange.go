@@ -19,14 +19,6 @@ import (
 	"lobstah/openai"
 )
 
-// Headers between the router and its clients.
-const (
-	PeerHeader     = "X-Lobstah-Peer"     // the key of the peer that answered
-	RouteHeader    = "X-Lobstah-Route"    // why it was picked
-	FailoverHeader = "X-Lobstah-Failover" // of a request: "any" allows other weights of the model's name, "same" does not
-	RequestHeader  = "X-Request-Id"
-)
-
 // exchange is one request of a client on its way. It is owned by the handler's
 // goroutine.
 type exchange struct {
@@ -74,14 +66,14 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 	}
 	request, only := v.pin(request)
 	id := requestID(r)
-	w.Header()[RequestHeader] = []string{id}
+	w.Header()[grid.RequestIDHeader] = []string{id}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), rt.Timeouts.Total, errTotal)
 	defer cancel()
 	x := &exchange{
 		rt: rt, id: id, in: r, ctx: ctx, path: r.URL.Path, dialect: d, request: request, only: only,
 		streams:  request.Stream && d != openai.Embeddings && d != openai.CountTokens,
 		bodyHash: sha256.Sum256(request.Body),
-		anyOther: anyDigest(r.Header.Get(FailoverHeader), rt.AnyDigest),
+		anyOther: anyDigest(r.Header.Get(grid.FailoverHeader), rt.AnyDigest),
 	}
 	x.wish = wish{tier: tier, prefer: preferred(r.Header), model: request.Model, prefixes: rt.affinity.prefixes(request, d)}
 	x.client = newClient(w, d, x.streams, rt.Timeouts.KeepAlive)
@@ -93,7 +85,7 @@ func (rt *Router) infer(w http.ResponseWriter, r *http.Request, d openai.Dialect
 // out of the log.
 func (rt *Router) refuse(w http.ResponseWriter, r *http.Request, e *openai.Error) {
 	id := requestID(r)
-	w.Header()[RequestHeader] = []string{id}
+	w.Header()[grid.RequestIDHeader] = []string{id}
 	rt.Logger.LogAttrs(r.Context(), slog.LevelInfo, "refused", slog.String("id", id), slog.String("path", quote(r.URL.Path)),
 		slog.Int("status", e.Status), slog.String("type", e.Type), slog.String("code", e.Code))
 	writeError(w, e, openai.DialectOf(r.URL.Path))
@@ -223,7 +215,7 @@ func (x *exchange) hint(v *view) string {
 		return "; the retry budget of this router is spent, since too many requests fail"
 	case x.wish.digest != "" && slices.ContainsFunc(v.serving(x.wish.model), func(o offer) bool { return o.model.Digest != x.wish.digest }):
 		return fmt.Sprintf("; other peers have %s with other weights than %.19s: send %s: any to allow them",
-			x.wish.model, x.wish.digest, FailoverHeader)
+			x.wish.model, x.wish.digest, grid.FailoverHeader)
 	}
 	return ""
 }
@@ -304,7 +296,7 @@ func linger(r *http.Request, limit int64) {
 
 // requestID takes a client's id when it is harmless, or makes one.
 func requestID(r *http.Request) string {
-	id := r.Header.Get(RequestHeader)
+	id := r.Header.Get(grid.RequestIDHeader)
 	harmless := id != "" && len(id) <= 64 && !strings.ContainsFunc(id, func(c rune) bool {
 		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.:", c))
 	})

@@ -208,7 +208,7 @@ func checkFault(t *testing.T, w *world, got reply, want string, streams bool, ge
 			data = stripComments(got.body)
 		}
 		if len(data) != len(got.body) && !strings.Contains(got.body, ": answered by "+peer.String()) ||
-			len(data) == len(got.body) && got.header.Get(PeerHeader) != peer.String() {
+			len(data) == len(got.body) && got.header.Get(grid.PeerHeader) != peer.String() {
 			t.Errorf("the client is not told that %s answered: %v %.300s", peer.Short(), got.header, got.body)
 		}
 		if streams && data != expect {
@@ -229,8 +229,8 @@ func checkFault(t *testing.T, w *world, got reply, want string, streams bool, ge
 			t.Error("another peer was asked in the middle of a stream")
 		}
 	case passedOn:
-		if got.status < 400 || w.workers[1].count() != 0 || got.header.Get(PeerHeader) != peer.String() {
-			t.Errorf("got %d, other peer asked %d times, peer %q", got.status, w.workers[1].count(), got.header.Get(PeerHeader))
+		if got.status < 400 || w.workers[1].count() != 0 || got.header.Get(grid.PeerHeader) != peer.String() {
+			t.Errorf("got %d, other peer asked %d times, peer %q", got.status, w.workers[1].count(), got.header.Get(grid.PeerHeader))
 		}
 		if message, _ := got.message(); message == "" {
 			t.Errorf("the peer's body did not come: %q", got.body)

@@ -481,7 +481,7 @@ func TestLogTellsTheRequestButNoPromptAndNoKey(t *testing.T) {
 	inWorld(t, 1, nil, func(t *testing.T, w *world) {
 		got := w.chat(strings.Replace(askWhole, "hi", "my secret prompt", 1), "Authorization", "Bearer secret-key")
 		log := w.log.String()
-		for _, want := range []string{"id=" + got.header.Get(RequestHeader), "model=m", "peer=w1", "outcome=answered", "in=7", "out=2"} {
+		for _, want := range []string{"id=" + got.header.Get(grid.RequestIDHeader), "model=m", "peer=w1", "outcome=answered", "in=7", "out=2"} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the log lacks %q: %s", want, log)
 			}
@@ -521,7 +521,7 @@ func TestLogQuotesNobody(t *testing.T) {
 			}
 			got := w.chat(test.body)
 			log := w.log.String()
-			if id := got.header.Get(RequestHeader); id == "" || !strings.Contains(log, "id="+id) || !strings.Contains(log, test.want) {
+			if id := got.header.Get(grid.RequestIDHeader); id == "" || !strings.Contains(log, "id="+id) || !strings.Contains(log, test.want) {
 				t.Errorf("%s: the log lacks the id %q or %s: %s", name, id, test.want, log)
 			}
 			if strings.Contains(log, "secret") {
@@ -534,7 +534,7 @@ func TestLogQuotesNobody(t *testing.T) {
 func TestRequestIDsAreHarmless(t *testing.T) {
 	t.Parallel()
 	for given, kept := range map[string]bool{"a-1_B.c:2": true, "": false, "a b": false, "x\"y": false, strings.Repeat("x", 65): false} {
-		r := &http.Request{Header: http.Header{RequestHeader: {given}}}
+		r := &http.Request{Header: http.Header{grid.RequestIDHeader: {given}}}
 		if got := requestID(r); (got == given) != kept || !kept && !strings.HasPrefix(got, "req_") {
 			t.Errorf("%q became %q", given, got)
 		}

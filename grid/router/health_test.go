@@ -322,8 +322,8 @@ func TestBadCapacityAnswersHurtNobody(t *testing.T) {
 				hostile := w.addWorker(2)
 				hostile.change(func() { hostile.said = fmt.Sprintf(body, hostile.pair.ID()) })
 				w.repoll()
-				if got := w.chat(askWhole); got.status != 200 || got.header.Get(PeerHeader) != w.workers[0].peer.ID.String() {
-					t.Errorf("got %d by %s: %.200s", got.status, got.header.Get(PeerHeader), got.body)
+				if got := w.chat(askWhole); got.status != 200 || got.header.Get(grid.PeerHeader) != w.workers[0].peer.ID.String() {
+					t.Errorf("got %d by %s: %.200s", got.status, got.header.Get(grid.PeerHeader), got.body)
 				}
 				var page struct{ Data []struct{ ID string } }
 				if json.Unmarshal([]byte(w.get("/v1/models").body), &page); len(page.Data) != 1 {

@@ -34,8 +34,8 @@ func TestBusyTierYieldsToAFreePeerOfAnother(t *testing.T) {
 		interactive := w.workers[0]
 		interactive.change(func() { interactive.capacity.Running, interactive.capacity.QueueDepth = 1, 3 })
 		w.prefer(0)
-		if got := w.chat(askWhole); got.header.Get(PeerHeader) != w.workers[1].peer.ID.String() {
-			t.Errorf("the busy peer was picked: %s", got.header.Get(RouteHeader))
+		if got := w.chat(askWhole); got.header.Get(grid.PeerHeader) != w.workers[1].peer.ID.String() {
+			t.Errorf("the busy peer was picked: %s", got.header.Get(grid.RouteHeader))
 		}
 	})
 }
@@ -110,11 +110,11 @@ func turns(n int, text string) string {
 func TestConversationStaysWithThePeerThatServedItsBeginning(t *testing.T) {
 	t.Parallel()
 	inWorld(t, 5, nil, func(t *testing.T, w *world) {
-		first := w.chat(turns(1, "a")).header.Get(PeerHeader)
+		first := w.chat(turns(1, "a")).header.Get(grid.PeerHeader)
 		for n := 2; n < 12; n++ {
 			got := w.chat(turns(n, "a"))
-			if got.header.Get(PeerHeader) != first || !strings.HasPrefix(got.header.Get(RouteHeader), "prefix;") {
-				t.Fatalf("turn %d went elsewhere: %s", n, got.header.Get(RouteHeader))
+			if got.header.Get(grid.PeerHeader) != first || !strings.HasPrefix(got.header.Get(grid.RouteHeader), "prefix;") {
+				t.Fatalf("turn %d went elsewhere: %s", n, got.header.Get(grid.RouteHeader))
 			}
 		}
 	})
@@ -123,7 +123,7 @@ func TestConversationStaysWithThePeerThatServedItsBeginning(t *testing.T) {
 func TestPrefixYieldsToAShorterQueue(t *testing.T) {
 	t.Parallel()
 	inWorld(t, 2, nil, func(t *testing.T, w *world) {
-		first := w.chat(turns(1, "a")).header.Get(PeerHeader)
+		first := w.chat(turns(1, "a")).header.Get(grid.PeerHeader)
 		var at *fakeWorker
 		for _, f := range w.workers {
 			if f.peer.ID.String() == first {
@@ -137,8 +137,8 @@ func TestPrefixYieldsToAShorterQueue(t *testing.T) {
 			at.change(func() { at.capacity.Running, at.capacity.QueueDepth = test.running, test.queue })
 			w.repoll()
 			got := w.chat(turns(2, "a"))
-			if stays := got.header.Get(PeerHeader) == first; stays != test.stays {
-				t.Errorf("%d running, %d queued: stays=%t, want %t (%s)", test.running, test.queue, stays, test.stays, got.header.Get(RouteHeader))
+			if stays := got.header.Get(grid.PeerHeader) == first; stays != test.stays {
+				t.Errorf("%d running, %d queued: stays=%t, want %t (%s)", test.running, test.queue, stays, test.stays, got.header.Get(grid.RouteHeader))
 			}
 			// Whoever served last is preferred; bring it back.
 			w.rt.affinity.learn(prefixesOf(t, w.rt, turns(2, "a")), at.peer.ID)
@@ -229,8 +229,8 @@ func TestDigestAsksForExactlyThatModel(t *testing.T) {
 		w.weights(digestA, digestB)
 		for range 5 {
 			got := w.chat(strings.Replace(askWhole, `"m"`, `"m@`+digestB+`"`, 1))
-			if got.status != 200 || got.header.Get(PeerHeader) != w.workers[1].peer.ID.String() {
-				t.Fatalf("got %d by %s", got.status, got.header.Get(PeerHeader))
+			if got.status != 200 || got.header.Get(grid.PeerHeader) != w.workers[1].peer.ID.String() {
+				t.Fatalf("got %d by %s", got.status, got.header.Get(grid.PeerHeader))
 			}
 		}
 		if got := w.chat(strings.Replace(askWhole, `"m"`, `"m@sha256:cccccccccccc"`, 1)); got.status != 404 {
@@ -244,18 +244,18 @@ func TestFailoverStaysWithinTheDigestUnlessOthersAreAllowed(t *testing.T) {
 	inWorld(t, 3, nil, func(t *testing.T, w *world) {
 		w.weights(digestA, digestB, digestA)
 		w.prefer(0).answers(boom)
-		if got := w.chat(askWhole); got.status != 200 || got.header.Get(PeerHeader) != w.workers[2].peer.ID.String() {
-			t.Errorf("got %d by %s, want the peer with the same weights", got.status, got.header.Get(PeerHeader))
+		if got := w.chat(askWhole); got.status != 200 || got.header.Get(grid.PeerHeader) != w.workers[2].peer.ID.String() {
+			t.Errorf("got %d by %s, want the peer with the same weights", got.status, got.header.Get(grid.PeerHeader))
 		}
 		w.workers[2].answers(boom)
 		got := w.chat(askWhole)
-		if got.status != 502 || w.workers[1].count() != 0 || !strings.Contains(got.body, FailoverHeader) {
+		if got.status != 502 || w.workers[1].count() != 0 || !strings.Contains(got.body, grid.FailoverHeader) {
 			t.Errorf("got %d %s; want 502 that names the header", got.status, got.body)
 		}
 		time.Sleep(exclusion)
-		got = w.chat(askWhole, FailoverHeader, "any")
-		if got.status != 200 || got.header.Get(PeerHeader) != w.workers[1].peer.ID.String() {
-			t.Errorf("allowed: got %d by %s", got.status, got.header.Get(PeerHeader))
+		got = w.chat(askWhole, grid.FailoverHeader, "any")
+		if got.status != 200 || got.header.Get(grid.PeerHeader) != w.workers[1].peer.ID.String() {
+			t.Errorf("allowed: got %d by %s", got.status, got.header.Get(grid.PeerHeader))
 		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"lobstah/grid"
 )
 
 // MODEL@PEER is asked of that peer alone, by the model's own name.
@@ -28,8 +30,8 @@ func TestPinnedPeer(t *testing.T) {
 		w.repoll()
 		for range 5 {
 			got := w.chat(strings.Replace(askWhole, `"m"`, `"m@`+pinned.peer.Label+`"`, 1))
-			if got.status != 200 || got.header.Get(PeerHeader) != pinned.peer.ID.String() {
-				t.Errorf("status %d of %s", got.status, got.header.Get(PeerHeader))
+			if got.status != 200 || got.header.Get(grid.PeerHeader) != pinned.peer.ID.String() {
+				t.Errorf("status %d of %s", got.status, got.header.Get(grid.PeerHeader))
 			}
 		}
 		if got := w.chat(strings.Replace(askWhole, `"m"`, `"other@`+pinned.peer.Label+`"`, 1)); got.status != 404 || !strings.Contains(got.body, pinned.peer.Label+` has no model \"other\"`) {

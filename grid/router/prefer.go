@@ -8,13 +8,9 @@ import (
 	"lobstah/key"
 )
 
-// PreferHeader names on a request the peer to ask first, by its key. It is a
-// wish: a peer that cannot be asked, or fails, is passed over as any other.
-const PreferHeader = "X-Lobstah-Prefer"
-
 // preferred reads whom a request wants; zero for nobody.
 func preferred(h http.Header) key.ID {
-	text := h.Get(PreferHeader)
+	text := h.Get(grid.PreferHeader)
 	if text == "" {
 		return key.ID{}
 	}

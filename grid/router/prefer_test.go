@@ -18,18 +18,18 @@ func TestPreferredPeer(t *testing.T) {
 		w.repoll()
 		id := last.peer.ID.String()
 		for i := range 5 {
-			got := w.chat(strings.Replace(askWhole, "hi", fmt.Sprint("hi", i), 1), PreferHeader, id)
-			if got.header.Get(PeerHeader) != id || !strings.HasPrefix(got.header.Get(RouteHeader), "wanted;") {
-				t.Errorf("asked %s: %s", got.header.Get(PeerHeader), got.header.Get(RouteHeader))
+			got := w.chat(strings.Replace(askWhole, "hi", fmt.Sprint("hi", i), 1), grid.PreferHeader, id)
+			if got.header.Get(grid.PeerHeader) != id || !strings.HasPrefix(got.header.Get(grid.RouteHeader), "wanted;") {
+				t.Errorf("asked %s: %s", got.header.Get(grid.PeerHeader), got.header.Get(grid.RouteHeader))
 			}
 		}
 		last.answers(func(rw http.ResponseWriter, _ *http.Request, _ bool) {
 			http.Error(rw, "{}", http.StatusInternalServerError)
 		})
-		if got := w.chat(askWhole, PreferHeader, id); got.status != 200 || got.header.Get(PeerHeader) == id {
-			t.Errorf("status %d of %s; want another's answer", got.status, got.header.Get(PeerHeader))
+		if got := w.chat(askWhole, grid.PreferHeader, id); got.status != 200 || got.header.Get(grid.PeerHeader) == id {
+			t.Errorf("status %d of %s; want another's answer", got.status, got.header.Get(grid.PeerHeader))
 		}
-		if got := w.chat(askWhole, PreferHeader, "lob1nobody"); got.status != 200 {
+		if got := w.chat(askWhole, grid.PreferHeader, "lob1nobody"); got.status != 200 {
 			t.Errorf("status %d for a peer that is none", got.status)
 		}
 	})

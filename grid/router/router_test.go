@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"lobstah/grid"
 )
 
 func TestWholeAnswerPassesUnchangedAndItsReceiptIsKept(t *testing.T) {
@@ -13,8 +15,8 @@ func TestWholeAnswerPassesUnchangedAndItsReceiptIsKept(t *testing.T) {
 		if got.status != 200 || got.body != wholeAnswer || got.header.Get("Content-Type") != "application/json" {
 			t.Errorf("got %d %q, want 200 and the worker's bytes", got.status, got.body)
 		}
-		if peer := got.header.Get(PeerHeader); peer != w.workers[0].peer.ID.String() {
-			t.Errorf("%s = %q, want the worker's key", PeerHeader, peer)
+		if peer := got.header.Get(grid.PeerHeader); peer != w.workers[0].peer.ID.String() {
+			t.Errorf("%s = %q, want the worker's key", grid.PeerHeader, peer)
 		}
 		synctest.Wait()
 		if kept := w.ledger.kept(); len(kept) != 1 || kept[0].Total() != 9 || kept[0].Countersigned() != nil {

@@ -74,7 +74,7 @@ func (f *follower) unplaced(ctx context.Context, p *peer, said heard, maybe bool
 
 // send signs and posts the job.
 func (f *follower) send(ctx context.Context, p *peer) (heard, error) {
-	h := http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {f.place.Key}, grid.TierHeader: {string(f.order.Tier)}}
+	h := http.Header{"Content-Type": {"application/json"}, grid.IdempotencyHeader: {f.place.Key}, grid.TierHeader: {string(f.order.Tier)}}
 	if proof := f.rt.sign(h, p, http.MethodPost, jobsPath, f.hash); proof != "" {
 		f.place.Proofs = append(f.place.Proofs, proof)
 	} else {

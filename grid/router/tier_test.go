@@ -111,8 +111,8 @@ func TestTierTravels(t *testing.T) {
 		for n, tier := range []grid.Tier{grid.Interactive, grid.Batch, grid.BestEffort} {
 			for range 4 {
 				got := w.chat(askWhole, grid.TierHeader, string(tier))
-				if got.header.Get(PeerHeader) != w.workers[n].peer.ID.String() {
-					t.Errorf("%s went elsewhere: %s", tier, got.header.Get(RouteHeader))
+				if got.header.Get(grid.PeerHeader) != w.workers[n].peer.ID.String() {
+					t.Errorf("%s went elsewhere: %s", tier, got.header.Get(grid.RouteHeader))
 				}
 			}
 			if got := w.workers[n].header().Get(grid.TierHeader); got != string(tier) {

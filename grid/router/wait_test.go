@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/receipt"
 )
 
@@ -42,7 +43,7 @@ func TestKeepAlivesBeginAfter10SecondsOfSilence(t *testing.T) {
 		if got.status != 200 || got.body != want {
 			t.Errorf("got %d %q\nwant %q", got.status, got.body, want)
 		}
-		if got.header.Get(PeerHeader) != "" {
+		if got.header.Get(grid.PeerHeader) != "" {
 			t.Error("the head names a peer although none had answered")
 		}
 	})

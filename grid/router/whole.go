@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 
+	"lobstah/grid"
 	"lobstah/openai"
 	"lobstah/receipt"
 )
@@ -40,7 +41,7 @@ func (a *attempt) whole(response *http.Response) outcome {
 	text := response.Header.Get(receipt.Header)
 	a.client.whole(a, http.StatusOK, contentType(response.Header), wellFormed(text), body)
 	switch {
-	case response.Header.Get(repeatedHeader) != "":
+	case response.Header.Get(grid.RepeatedHeader) != "":
 		a.sent = false // nothing is owed for it, but perhaps for the first time
 		a.rt.settleEarlier(a.peer, text)
 	case a.dialect != openai.CountTokens: // which costs nothing

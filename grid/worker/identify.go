@@ -15,9 +15,6 @@ import (
 	"lobstah/receipt"
 )
 
-// TimeHeader carries the worker's clock, in Unix milliseconds, on a 401.
-const TimeHeader = "X-Lobstah-Time"
-
 // How a claim is proved.
 type how uint8
 
@@ -119,7 +116,7 @@ func (w *Worker) unauthorized(code, format string, args ...any) *openai.Error {
 	}
 }
 
-// timeOf is what a 401 puts into [TimeHeader].
+// timeOf is what a 401 puts into [grid.TimeHeader].
 func timeOf(e *openai.Error) string {
 	ms, ok := e.Extra["serverTime"].(int64)
 	if !ok {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/key"
 	"lobstah/receipt"
 )
@@ -119,8 +120,8 @@ func checkFault(t *testing.T, got response, code, says string) {
 		if age := time.Since(time.UnixMilli(b.Error.ServerTime)).Abs(); age > time.Minute {
 			t.Errorf("serverTime is %s away", age)
 		}
-		if got.header.Get(TimeHeader) != strconv.FormatInt(b.Error.ServerTime, 10) {
-			t.Errorf("%s: %q", TimeHeader, got.header.Get(TimeHeader))
+		if got.header.Get(grid.TimeHeader) != strconv.FormatInt(b.Error.ServerTime, 10) {
+			t.Errorf("%s: %q", grid.TimeHeader, got.header.Get(grid.TimeHeader))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/grid/engine"
 	"lobstah/internal/memnet"
 	"lobstah/key"
@@ -163,7 +164,7 @@ func TestAcceptanceIsTold(t *testing.T) {
 					if code != 102 {
 						t.Errorf("status %d; want 102", code)
 					}
-					seen[name] = append(seen[name], told{time.Since(start), h.Get(PositionHeader), h.Get(EtaHeader)})
+					seen[name] = append(seen[name], told{time.Since(start), h.Get(grid.PositionHeader), h.Get(grid.EtaHeader)})
 					return nil
 				},
 			})
@@ -176,7 +177,7 @@ func TestAcceptanceIsTold(t *testing.T) {
 		first := <-w.engine.calls
 		first.body <- chatStream
 		close(first.body)
-		if got := <-running; got.status != 200 || !strings.Contains(got.body, "[DONE]") || got.header.Get(PositionHeader) != "" {
+		if got := <-running; got.status != 200 || !strings.Contains(got.body, "[DONE]") || got.header.Get(grid.PositionHeader) != "" {
 			t.Errorf("running: %+v", got)
 		}
 		time.Sleep(5 * time.Second)

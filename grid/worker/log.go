@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/receipt"
 )
 
@@ -25,7 +26,7 @@ func (j *job) log(r *http.Request) {
 		}
 	}
 	add("label", j.from.label)
-	add("caller_request", plainID(r.Header.Get(RequestIDHeader)))
+	add("caller_request", plainID(r.Header.Get(grid.RequestIDHeader)))
 	if j.request != nil {
 		add("model", j.request.Model)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/key"
 	"lobstah/receipt"
 )
@@ -38,7 +39,7 @@ func TestFetchReceipts(t *testing.T) {
 		if got.status != 200 {
 			t.Fatalf("%d %s", got.status, got.body)
 		}
-		jobs = append(jobs, got.header.Get(RequestIDHeader))
+		jobs = append(jobs, got.header.Get(grid.RequestIDHeader))
 	}
 	var page struct {
 		Receipts []json.RawMessage
@@ -100,13 +101,13 @@ func TestRequestID(t *testing.T) {
 	url := serve(t, w)
 	const secret = "tell nobody of this"
 	r := post(t, url, chatPath, `{"model":"llama3.1:8b","messages":[{"role":"user","content":"`+secret+`"}]}`,
-		signedBy(peer), header(RequestIDHeader, "router-17"))
+		signedBy(peer), header(grid.RequestIDHeader, "router-17"))
 	signature := r.Header.Get(receipt.SignatureHeader)
 	got := do(t, r)
 	if err := w.Drain(t.Context()); err != nil { // the line is written
 		t.Fatal(err)
 	}
-	id := got.header.Get(RequestIDHeader)
+	id := got.header.Get(grid.RequestIDHeader)
 	if s := l.receipts(); len(s) != 1 || s[0].JobID != id || id == "" {
 		t.Errorf("id %q; receipts %+v", id, s)
 	}

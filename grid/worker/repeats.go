@@ -8,15 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 	"lobstah/receipt"
-)
-
-// IdempotencyHeader makes a whole answer that was lost on its way the same one,
-// with the same receipt, when it is asked for again; RepeatedHeader says so.
-const (
-	IdempotencyHeader = "Idempotency-Key"
-	RepeatedHeader    = "X-Lobstah-Repeated"
 )
 
 const (
@@ -49,7 +43,7 @@ type repeat struct {
 // nameRepeat sets what the job's answer is known again by: who asks, what, and
 // the key that it gave. Only those whom the owner let in have room here.
 func (j *job) nameRepeat(header http.Header) {
-	key := header.Get(IdempotencyHeader)
+	key := header.Get(grid.IdempotencyHeader)
 	proved := j.claim.how == bySignature || j.claim.how == byConnection
 	if key == "" || len(key) > maxIdempotencyKey || j.streams || j.dialect == openai.CountTokens || !proved ||
 		j.from.class != allowed && j.from.class != self {
@@ -64,7 +58,7 @@ func (j *job) repeated() bool {
 	if !ok {
 		return false
 	}
-	j.reply.w.Header().Set(RepeatedHeader, "true")
+	j.reply.w.Header().Set(grid.RepeatedHeader, "true")
 	j.outcome = "repeated"
 	if j.reply.answer(before.status, before.contentType, before.body, before.receipt) != nil {
 		j.outcome = "client_left"

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/key"
 	"lobstah/receipt"
 )
@@ -21,18 +22,18 @@ func TestLostAnswerIsGivenAgain(t *testing.T) {
 		c.Open = true
 		c.Admission = friends{labels: map[key.ID]string{peer.ID(): "a", friend.ID(): "b"}}
 	}), lan))
-	once := header(IdempotencyHeader, "line-1")
+	once := header(grid.IdempotencyHeader, "line-1")
 	first := do(t, post(t, url, chatPath, chatBody, signedBy(peer), once))
 	again := do(t, post(t, url, chatPath, chatBody, signedBy(peer), once))
-	if first.status != 200 || first.header.Get(RepeatedHeader) != "" || e.count() != 1 {
+	if first.status != 200 || first.header.Get(grid.RepeatedHeader) != "" || e.count() != 1 {
 		t.Fatalf("the first time: %d, %v, asked %d times", first.status, first.header, e.count())
 	}
-	if again.status != 200 || again.body != first.body || again.header.Get(RepeatedHeader) != "true" ||
+	if again.status != 200 || again.body != first.body || again.header.Get(grid.RepeatedHeader) != "true" ||
 		again.header.Get(receipt.Header) != first.header.Get(receipt.Header) || first.header.Get(receipt.Header) == "" || len(l.receipts()) != 1 {
 		t.Errorf("again: %d %v %s; %d receipts", again.status, again.header, again.body, len(l.receipts()))
 	}
 	for name, r := range map[string]*http.Request{
-		"another key":       post(t, url, chatPath, chatBody, signedBy(peer), header(IdempotencyHeader, "line-2")),
+		"another key":       post(t, url, chatPath, chatBody, signedBy(peer), header(grid.IdempotencyHeader, "line-2")),
 		"no key":            post(t, url, chatPath, chatBody, signedBy(peer)),
 		"other bytes":       post(t, url, chatPath, chatBody+" ", signedBy(peer), once),
 		"another requester": post(t, url, chatPath, chatBody, signedBy(friend), once),
@@ -40,14 +41,14 @@ func TestLostAnswerIsGivenAgain(t *testing.T) {
 		"a stranger again":  post(t, url, chatPath, chatBody, signedBy(stranger1), once),
 		"a stream":          post(t, url, chatPath, chatStreamBody, signedBy(peer), once),
 		"a stream again":    post(t, url, chatPath, chatStreamBody, signedBy(peer), once),
-		"too long":          post(t, url, chatPath, chatBody, signedBy(peer), header(IdempotencyHeader, strings.Repeat("x", 256))),
+		"too long":          post(t, url, chatPath, chatBody, signedBy(peer), header(grid.IdempotencyHeader, strings.Repeat("x", 256))),
 	} {
 		before := e.count()
-		if got := do(t, r); got.status != 200 || got.header.Get(RepeatedHeader) != "" || e.count() != before+1 {
-			t.Errorf("%s: %d, repeated %q, asked %d times more", name, got.status, got.header.Get(RepeatedHeader), e.count()-before)
+		if got := do(t, r); got.status != 200 || got.header.Get(grid.RepeatedHeader) != "" || e.count() != before+1 {
+			t.Errorf("%s: %d, repeated %q, asked %d times more", name, got.status, got.header.Get(grid.RepeatedHeader), e.count()-before)
 		}
 	}
-	if got := do(t, post(t, url, chatPath, chatBody, once)); got.header.Get(RepeatedHeader) != "" {
+	if got := do(t, post(t, url, chatPath, chatBody, once)); got.header.Get(grid.RepeatedHeader) != "" {
 		t.Error("an answer was given again to somebody who did not sign")
 	}
 }
@@ -57,7 +58,7 @@ func TestFailuresAreNotRepeated(t *testing.T) {
 	e, l := says(wholeChat, ""), &fakeLedger{}
 	w := newTestWorker(e, l, nil)
 	url := serve(t, remote(w, lan))
-	once := header(IdempotencyHeader, "line-1")
+	once := header(grid.IdempotencyHeader, "line-1")
 	l.mu.Lock()
 	l.fail = errLeft
 	l.mu.Unlock()

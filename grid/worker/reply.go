@@ -8,15 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"lobstah/grid"
 	"lobstah/openai"
 	"lobstah/receipt"
-)
-
-// Headers of the informational responses that tell a router how its request
-// stands.
-const (
-	PositionHeader = "X-Lobstah-Position" // place in the queue, 0 when running
-	EtaHeader      = "X-Lobstah-Eta"      // seconds until its turn; none while nothing was measured
 )
 
 const (
@@ -91,14 +85,14 @@ func (r *reply) heartbeat() {
 	}
 	if r.mode == informational {
 		h := r.w.Header()
-		h.Set(PositionHeader, strconv.Itoa(position))
+		h.Set(grid.PositionHeader, strconv.Itoa(position))
 		if eta != "" {
-			h.Set(EtaHeader, eta)
+			h.Set(grid.EtaHeader, eta)
 		}
 		r.extend()
 		r.w.WriteHeader(http.StatusProcessing)
-		h.Del(PositionHeader)
-		h.Del(EtaHeader)
+		h.Del(grid.PositionHeader)
+		h.Del(grid.EtaHeader)
 		r.beat.Reset(nextBeat)
 		return
 	}
@@ -135,7 +129,7 @@ func (r *reply) fail(e *openai.Error) {
 		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
 	}
 	if at := timeOf(e); at != "" {
-		h.Set(TimeHeader, at)
+		h.Set(grid.TimeHeader, at)
 	}
 	r.whole(e.Status, "application/json", e.Body(r.dialect))
 }

@@ -16,9 +16,6 @@ import (
 	"lobstah/receipt"
 )
 
-// RequestIDHeader names the request in the worker's log and in the receipt.
-const RequestIDHeader = "X-Request-Id"
-
 // maxModelName is what grid's capacity allows, plus a digest.
 const maxModelName = 256 + len("@sha256:") + 64
 
@@ -95,7 +92,7 @@ func (w *Worker) servePost(rw http.ResponseWriter, r *http.Request, d openai.Dia
 		w: w, id: receipt.NewJobID(), path: r.URL.Path, dialect: d,
 		arrived: time.Now(), addr: remoteAddr(r), reply: newReply(rw, d, w.config.WriteTimeout), ctx: r.Context(),
 	}
-	rw.Header().Set(RequestIDHeader, j.id)
+	rw.Header().Set(grid.RequestIDHeader, j.id)
 	defer j.log(r)
 	defer j.reply.close()
 	if !w.begin() {
