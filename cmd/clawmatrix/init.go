@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"lobstah/internal/cli"
@@ -29,7 +30,8 @@ type initCommand struct {
 
 // Help is printed by --help.
 func (initCommand) Help() string {
-	return `Writes the configuration (0600) and the key of a new node. The second node is
+	return `Writes the configuration (0600; as JSON when --config names a file that ends in
+.json) and the key of a new node. The second node is
 better made with clawmatrix invite here and clawmatrix join there: then both know
 each other's keys.
 
@@ -90,6 +92,12 @@ func (a *app) writeConfig(ctx context.Context, d *config.Draft, replace bool) er
 		d.Name = machineName()
 	}
 	text := d.Text()
+	if filepath.Ext(a.home.Config) == ".json" {
+		var err error
+		if text, err = d.JSON(); err != nil {
+			return fmt.Errorf("write the configuration: %w", err)
+		}
+	}
 	if _, err := config.Parse(text); err != nil {
 		if fault, ok := errors.AsType[*livefile.DamagedError](err); ok {
 			err = fault.Err // nobody has seen its lines

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"lobstah/internal/livefile"
+	"lobstah/key"
 	"lobstah/mesh/member"
 	"lobstah/mesh/tool"
 )
@@ -214,6 +217,35 @@ func TestToolProxy(t *testing.T) {
 	}
 	if c, err = Parse([]byte(node + "toolProxy: {enabled: true, callers: {}}")); err != nil || c.ToolProxy.Callers == nil {
 		t.Errorf("an empty list of callers became %v, %v", c.ToolProxy.Callers, err)
+	}
+}
+
+// What init writes says the same as YAML and as JSON, and is what it was made of.
+func TestDrafts(t *testing.T) {
+	t.Parallel()
+	id := key.FromSeed([32]byte{1}).ID().String()
+	for _, d := range []Draft{
+		{Name: "a", Secret: "s \"quoted\": # no comment"},
+		{Name: "b", Secret: "s", Listen: true, ListenPort: 19500, ProxyPort: 19501, Addresses: []string{"cloud.example:443"}, Peers: []Peer{{NodeID: "a", URL: "wss://h:1", Key: id}, {URL: "ws://127.0.0.1:2"}}},
+	} {
+		text, err := d.JSON()
+		if err != nil || !json.Valid(text) {
+			t.Fatalf("%s, %v; want JSON", text, err)
+		}
+		asJSON, err := Parse(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		asYAML, err := Parse(d.Text())
+		if err != nil {
+			t.Fatalf("%s: %v", d.Text(), err)
+		}
+		if diff := cmp.Diff(asYAML, asJSON, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("YAML (-) and JSON (+) differ:\n%s", diff)
+		}
+		if asJSON.NodeID != d.Name || !slices.Equal(asJSON.Secret, Secrets{d.Secret}) || asJSON.Listen != d.Listen || !slices.Equal(asJSON.Peers, d.Peers) || asJSON.Trust != Verified {
+			t.Errorf("read %+v; want what it was made of, %+v", asJSON, d)
+		}
 	}
 }
 

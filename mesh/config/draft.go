@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"lobstah/mesh/tool"
 )
 
 // A Draft is what the file of a new node is written from.
@@ -49,6 +51,38 @@ func (d *Draft) Text() []byte {
 	line("toolProxy:\n  enabled: false   # others run no tools here")
 	line("  callers: {}      # such as laptop: {allow: [read, exec], paths: [/srv/work], commands: [git status]}")
 	return []byte(b.String())
+}
+
+// JSON is the file as JSON, with the fields of Text and without its comments.
+func (d *Draft) JSON() ([]byte, error) {
+	type toolProxy struct {
+		Enabled bool                 `json:"enabled"`
+		Callers map[string]tool.Rule `json:"callers"`
+	}
+	unless := func(port, usual int) int {
+		if port == usual {
+			return 0
+		}
+		return port
+	}
+	data, err := json.MarshalIndent(struct {
+		NodeID     string    `json:"nodeId"`
+		Secret     string    `json:"secret"`
+		Trust      Trust     `json:"trust"`
+		Listen     bool      `json:"listen"`
+		ListenPort int       `json:"listenPort,omitzero"`
+		Addresses  []string  `json:"addresses,omitempty"`
+		Peers      []Peer    `json:"peers"`
+		ProxyPort  int       `json:"proxyPort,omitzero"`
+		Agents     []Agent   `json:"agents"`
+		Models     []Model   `json:"models"`
+		Tags       []string  `json:"tags"`
+		ToolProxy  toolProxy `json:"toolProxy"`
+	}{
+		d.Name, d.Secret, Verified, d.Listen, unless(d.ListenPort, DefaultListenPort), d.Addresses, append([]Peer{}, d.Peers...),
+		unless(d.ProxyPort, DefaultProxyPort), []Agent{}, []Model{}, []string{}, toolProxy{Callers: map[string]tool.Rule{}},
+	}, "", "  ")
+	return append(data, '\n'), err
 }
 
 func (d *Draft) peers(line func(string, ...any)) {
