@@ -12,6 +12,11 @@
 // callers cap bodies before parsing, the scanner caps events.
 package openai
 
+import (
+	"maps"
+	"slices"
+)
+
 // A Dialect is one of the request and answer shapes that pass through.
 type Dialect uint8
 
@@ -40,11 +45,7 @@ func DialectOf(path string) Dialect { return paths[path] }
 
 // Paths returns the paths on which requests are served, in no order.
 func Paths() []string {
-	list := make([]string, 0, len(paths))
-	for path := range paths {
-		list = append(list, path)
-	}
-	return list
+	return slices.Collect(maps.Keys(paths))
 }
 
 // OpenAI reports whether streams of d end with data: [DONE].

@@ -28,6 +28,7 @@
 package batch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -79,18 +80,17 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	for n, fallback := range map[*int64]int64{&l.File: 512 << 20, &l.Input: 200 << 20, &l.Disk: 16 << 30, &l.Flight: 256 << 20} {
-		if *n == 0 {
-			*n = fallback
-		}
-	}
-	for n, fallback := range map[*int]int{
-		&l.Lines: 50_000, &l.Line: 8 << 20, &l.Models: 64, &l.Answer: 16 << 20, &l.Files: 1000, &l.Batches: 100, &l.Active: 32,
-	} {
-		if *n == 0 {
-			*n = fallback
-		}
-	}
+	l.File = cmp.Or(l.File, 512<<20)
+	l.Input = cmp.Or(l.Input, 200<<20)
+	l.Lines = cmp.Or(l.Lines, 50_000)
+	l.Line = cmp.Or(l.Line, 8<<20)
+	l.Models = cmp.Or(l.Models, 64)
+	l.Answer = cmp.Or(l.Answer, 16<<20)
+	l.Files = cmp.Or(l.Files, 1000)
+	l.Batches = cmp.Or(l.Batches, 100)
+	l.Active = cmp.Or(l.Active, 32)
+	l.Disk = cmp.Or(l.Disk, 16<<30)
+	l.Flight = cmp.Or(l.Flight, 256<<20)
 	return l
 }
 
