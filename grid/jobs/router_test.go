@@ -94,6 +94,7 @@ func TestOriginalsJobsThroughARouter(t *testing.T) {
 	}
 	slowID := running.ID
 	for running.Status != "running" {
+		<-time.After(10 * time.Millisecond) // each takes a port for a minute
 		s.replay("router_job_poll_running", recordedSlow, slowID, &running)
 	}
 	if running.ID != slowID || running.Metadata["tag"] != "b" || running.StartedAt == 0 {
@@ -116,6 +117,7 @@ func TestOriginalsJobsThroughARouter(t *testing.T) {
 	close(s.engine.open)
 	var done grid.Job
 	for done.CompletedAt == 0 {
+		<-time.After(10 * time.Millisecond)
 		s.replay("router_job_poll_done", recordedSlow, slowID, &done)
 	}
 	s.recorded("router_job_poll_done", &want)
