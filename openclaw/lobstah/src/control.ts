@@ -19,6 +19,8 @@ export class Control {
   readonly #baseUrl: () => string;
   readonly #stays: boolean;
   #router: RouterChild | undefined;
+  #turn: Promise<unknown> = Promise.resolve(); // routers start and end one after the other
+  #stopping = new AbortController(); // ends a start that is under way
 
   constructor(config: () => LobstahConfig, baseUrl: () => string, stays: boolean) {
     this.#config = config;
@@ -57,19 +59,36 @@ export class Control {
 
   /** Starts a router where none runs, in a process that stays to end it. */
   async #ensureRouter(program: Program): Promise<void> {
-    if (!this.#stays || (await readStatus(program)).process.running) return;
-    await this.stop(); // one that ended by itself
+    if (this.#stays) await this.#inTurn(() => this.#begin(program, this.#stopping.signal));
+  }
+
+  async #begin(program: Program, stopping: AbortSignal): Promise<void> {
+    stopping.throwIfAborted();
+    if ((await readStatus(program)).process.running) return;
+    await this.#end(); // one that ended by itself
     const baseUrl = this.#baseUrl();
     if (!isLocal(baseUrl)) throw new Error(`the router at ${baseUrl} is another machine's; what it shares is decided there`);
     if (await isHealthy(baseUrl)) throw new Error(`something else answers at ${baseUrl}, with another home folder (LOBSTAH_HOME)`);
-    this.#router = await RouterChild.start(program, baseUrl, this.#config().discoverFrom);
+    this.#router = await RouterChild.start(program, baseUrl, this.#config().discoverFrom, stopping);
   }
 
-  /** Ends a router that it started. */
+  /** Ends a router that it started, or is about to. */
   async stop(): Promise<void> {
+    this.#stopping.abort(new Error("the gateway ends"));
+    this.#stopping = new AbortController();
+    await this.#inTurn(() => this.#end());
+  }
+
+  async #end(): Promise<void> {
     const router = this.#router;
     this.#router = undefined;
     await router?.stop();
+  }
+
+  async #inTurn(act: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(act);
+    this.#turn = done.catch(() => {}); // who asked hears of it
+    await done;
   }
 }
 

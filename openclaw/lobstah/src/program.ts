@@ -116,13 +116,14 @@ export class RouterChild {
   }
 
   /** Starts a router and waits until it takes requests. */
-  static async start(program: Program, baseUrl: string, places: readonly string[] = [], patience = 60_000): Promise<RouterChild> {
+  static async start(program: Program, baseUrl: string, places: readonly string[] = [], signal?: AbortSignal, patience = 60_000): Promise<RouterChild> {
     const router = new RouterChild(program, program.routerArgs(baseUrl, places));
-    for (const until = Date.now() + patience; Date.now() < until; await Promise.race([pause(100), router.#gone])) {
+    for (const until = Date.now() + patience; Date.now() < until && !signal?.aborted; await Promise.race([pause(100), router.#gone])) {
       if (router.#ended) throw new CommandFailed(`lobstah up did not start: ${(await router.#gone).replace(/^error: /, "")}`, undefined);
       if (await isHealthy(baseUrl)) return router;
     }
     await router.stop();
+    signal?.throwIfAborted();
     throw new Error(`lobstah up does not answer at ${baseUrl}`);
   }
 

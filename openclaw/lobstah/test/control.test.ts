@@ -43,6 +43,23 @@ describe("what is typed", () => {
     assert.equal(((await c.do([])).json as Status).process.running, false);
   });
 
+  it("starts one router for two who ask at once, and none that stays when it is stopped meanwhile", async (t) => {
+    ownHome(t);
+    const { control: c, baseUrl } = await control();
+    t.after(() => c.stop());
+    const both = await Promise.all([c.do(["share", "on"]), c.do(["share", "on"])]);
+    assert.deepEqual(both.map(({ json }) => (json as Share).sharing), [true, true]);
+    await c.stop();
+    await assert.rejects(fetch(`${baseUrl}/models`));
+    const asked = c.do(["share", "on"]).catch(() => undefined); // done by then, or called off
+    const begun = async () => ((await c.do([])).json as Status).process.running;
+    while (!(await begun().catch(() => true))) await pause(20); // while it begins there is no status
+    await c.stop();
+    await asked;
+    await assert.rejects(fetch(`${baseUrl}/models`));
+    assert.equal(((await c.do([])).json as Status).process.running, false);
+  });
+
   it("leaves no router behind when it is killed", async (t) => {
     ownHome(t);
     const port = await freePort();
