@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"lobstah/internal/enginetest"
+	"lobstah/key"
 )
 
 // A guest uses the models that it was lent, by a real engine behind the node, and
@@ -73,6 +76,31 @@ func TestGuestUsesLentModels(t *testing.T) {
 		t.Errorf("after it was revoked: %d %s", status, text)
 	}
 }
+
+// What curl sends without being told a type is JSON to the host, as it is to members.
+func TestGuestMayLeaveTheTypeOut(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"application/x-www-form-urlencoded": "application/json", "application/json": "application/json", "": "", "multipart/form-data; boundary=x": "multipart/form-data; boundary=x",
+	} {
+		got := "nothing was sent"
+		s := stay{Host: key.FromSeed([32]byte{1}).ID(), Credential: "c"}
+		h := s.proxy(tripper(func(r *http.Request) (*http.Response, error) {
+			got = r.Header.Get("Content-Type")
+			return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+		}), slog.New(slog.DiscardHandler))
+		r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions", strings.NewReader(`{"model":"tiny"}`))
+		r.Header.Set("Content-Type", said)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if got != want {
+			t.Errorf("%q became %q; want %q", said, got, want)
+		}
+	}
+}
+
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // secretIn reads the secret of a configuration that init wrote.
 func secretIn(t *testing.T, home string) string {

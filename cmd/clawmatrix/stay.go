@@ -136,6 +136,9 @@ func (s *stay) proxy(host http.RoundTripper, log *slog.Logger) http.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "https", s.Host.String()
 			r.Out.Header.Set(invite.Header, s.Credential)
+			if r.Out.Header.Get("Content-Type") == "application/x-www-form-urlencoded" { // curl says so of any text, and members may
+				r.Out.Header.Set("Content-Type", "application/json")
+			}
 		},
 		Transport: host, FlushInterval: -1, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
