@@ -495,10 +495,11 @@ func TestOnlyGuessesLockOut(t *testing.T) {
 		},
 		"gone": func(t *testing.T, url string) error {
 			ws, _, err := websocket.Dial(t.Context(), url+Path, nil)
-			if err == nil {
-				err = cmp.Or(ws.CloseNow(), net.ErrClosed)
+			if err != nil {
+				t.Error("refused before it said anything")
+				return err
 			}
-			return err
+			return cmp.Or(ws.CloseNow(), net.ErrClosed)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
