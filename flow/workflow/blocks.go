@@ -63,7 +63,7 @@ func (w job) branch(ctx context.Context, s *Step, i int, branch *Step) branchRes
 	began := now(&env)
 	result, err := sub.do(ctx, &own)
 	w.runner.logPart(s.ID+"/"+branch.ID, branch, began, err)
-	return branchResult{i, result, err, bill}
+	return branchResult{i, result, w.runner.locatedPart(s.ID+"/"+branch.ID, branch, err), bill}
 }
 
 // winner is the result of a race.
@@ -209,7 +209,7 @@ func (w job) round(ctx context.Context, s *Step, i int, item value.Value) (value
 		}
 		result, ran, err := w.subStep(ctx, s, i, sub, sc)
 		if err != nil {
-			return value.Undefined, err
+			return value.Undefined, w.runner.locatedPart(roundPath(s.ID, i, sub.ID), sub, err)
 		}
 		own.set(sub.ID, result)
 		if ran {

@@ -156,6 +156,14 @@ func (r *runner) located(s *Step, err error) error {
 	return &StepError{r.file.Path, s.ID, s.node.line, s.node.col, err}
 }
 
+// locatedPart adds a branch or a loop's step, by the way to it, to its error.
+func (r *runner) locatedPart(path string, s *Step, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &StepError{r.file.Path, path, s.node.line, s.node.col, err}
+}
+
 // step runs one step. A non-nil outcome ends the run.
 func (r *runner) step(ctx context.Context, s *Step) (*Outcome, error) {
 	if ctx.Err() != nil {
