@@ -274,13 +274,16 @@ func (b *banner) next(address, model string) {
 	if model == "" {
 		model = "MODEL"
 	}
-	auth := ""
+	auth, key := "", ""
 	if len(b.keys) > 0 {
 		auth = " -H 'authorization: Bearer KEY'"
+		if kept, err := b.sources.first("router.api-keys"); err != nil || kept == "" {
+			key = " --api-key KEY" // else our own commands know it
+		}
 	}
 	b.say("")
 	b.say("Ask it from another terminal:")
-	b.say(`  lobstah ask "why is the sky blue?"`)
+	b.say(`  lobstah ask%s "why is the sky blue?"`, key)
 	b.say(`  curl %s/v1/chat/completions%s -d '{"model":"%s","messages":[{"role":"user","content":"hello"}]}'`, address, auth, model)
 	b.say("Any program that speaks OpenAI's API: base URL %s/v1%s", address, map[bool]string{true: "", false: ", any API key"}[len(b.keys) > 0])
 }

@@ -243,6 +243,9 @@ func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (*openai.R
 	request, err := openai.ParseRequest(body)
 	if err != nil {
 		e, _ := errors.AsType[*openai.Error](err) // it returns no other
+		if coding := r.Header.Get("Content-Encoding"); coding != "" && e.Param == "" {
+			e.Status, e.Message = http.StatusUnsupportedMediaType, fmt.Sprintf("the body is encoded as %.40q, which this router does not read; send it as it is", coding)
+		}
 		return nil, e
 	}
 	return request, nil

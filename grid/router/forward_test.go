@@ -153,6 +153,22 @@ func TestOfATooLargeRequestSomeIsRead(t *testing.T) {
 	}
 }
 
+func TestAnEncodedRequestIsNamedSo(t *testing.T) {
+	t.Parallel()
+	inWorld(t, 1, nil, func(t *testing.T, w *world) {
+		got := w.chat("\x1f\x8b\x08\x00", "Content-Encoding", "gzip")
+		if got.status != 415 || !strings.Contains(got.body, `encoded as \"gzip\"`) {
+			t.Errorf("a compressed body: %d %s, want 415", got.status, got.body)
+		}
+		if got := w.chat(askWhole, "Content-Encoding", "gzip"); got.status != 200 {
+			t.Errorf("a body that only says so: %d %s", got.status, got.body)
+		}
+		if got := w.chat(`{"messages":[]}`, "Content-Encoding", "gzip"); got.status != 400 {
+			t.Errorf("such a body without a model: %d %s", got.status, got.body)
+		}
+	})
+}
+
 func TestNearestNames(t *testing.T) {
 	t.Parallel()
 	offers := map[string][]offer{"llama3.1:8b": nil, "llama3.1:70b": nil, "qwen2.5:7b": nil, "nomic-embed-text": nil}
