@@ -24,6 +24,18 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
+// BadRequest is the fault of a request that is wrong itself; param names the
+// member or header that is, and may be empty.
+func BadRequest(param, format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
+}
+
+// BadMember is a [BadRequest] whose message begins with the name of the member
+// or header.
+func BadMember(param, format string, args ...any) *Error {
+	return BadRequest(param, "%s: %s", param, fmt.Sprintf(format, args...))
+}
+
 // JSON returns the body. Members that are empty are null, as OpenAI writes
 // them.
 func (e *Error) JSON() []byte {

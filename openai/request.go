@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"net/http"
 	"slices"
 	"strings"
 )
@@ -34,26 +33,26 @@ type member struct {
 func ParseRequest(body []byte) (*Request, error) {
 	// Decoding into nothing would read a long conversation twice.
 	if i := skipSpace(body, 0); i == len(body) || body[i] != '{' || !json.Valid(body) {
-		return nil, badRequest("", "the body is not a JSON object: %s", describe(json.Unmarshal(body, &struct{}{})))
+		return nil, BadRequest("", "the body is not a JSON object: %s", describe(json.Unmarshal(body, &struct{}{})))
 	}
 	r := &Request{Body: body, members: scanMembers(body)}
 	if err := r.unmistakable("model", "stream", "stream_options"); err != nil {
 		return nil, err
 	}
 	if err := r.read("model", &r.Model); err != nil {
-		return nil, badRequest("model", "model: want a string")
+		return nil, BadMember("model", "want a string")
 	}
 	if r.Model == "" {
-		return nil, badRequest("model", "model: name the model to use; GET /v1/models lists them")
+		return nil, BadMember("model", "name the model to use; GET /v1/models lists them")
 	}
 	if err := r.read("stream", &r.Stream); err != nil {
-		return nil, badRequest("stream", "stream: want true or false")
+		return nil, BadMember("stream", "want true or false")
 	}
 	var options struct {
 		IncludeUsage bool `json:"include_usage"`
 	}
 	if err := r.read("stream_options", &options); err != nil {
-		return nil, badRequest("stream_options", "stream_options: want an object")
+		return nil, BadMember("stream_options", "want an object")
 	}
 	r.IncludeUsage = options.IncludeUsage
 	return r, nil
@@ -68,11 +67,11 @@ func (r *Request) unmistakable(names ...string) error {
 		for i, name := range names {
 			switch {
 			case m.name == name && seen[i]:
-				return badRequest(name, "%s: it stands there twice, and engines differ in which one counts", name)
+				return BadMember(name, "it stands there twice, and engines differ in which one counts")
 			case m.name == name:
 				seen[i] = true
 			case len(m.name) <= 2*len(name) && strings.EqualFold(m.name, name):
-				return badRequest(name, "%s: write %q; engines differ in whether that is the same", m.name, name)
+				return BadRequest(name, "%s: write %q; engines differ in whether that is the same", m.name, name)
 			}
 		}
 	}
@@ -155,15 +154,6 @@ func (r *Request) read(name string, target any) error {
 		return nil
 	}
 	return json.Unmarshal(raw, target)
-}
-
-func badRequest(param, format string, args ...any) *Error {
-	return &Error{
-		Status:  http.StatusBadRequest,
-		Type:    "invalid_request_error",
-		Param:   param,
-		Message: fmt.Sprintf(format, args...),
-	}
 }
 
 func describe(err error) string {

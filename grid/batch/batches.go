@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lobstah/openai"
 )
 
 // OpenAI's limits on what a batch is created with, and its pages.
@@ -54,14 +56,14 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 func readCreate(w http.ResponseWriter, r *http.Request) (*createRequest, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCreate))
 	if err != nil {
-		return nil, invalid("", "the body cannot be read: %v", err)
+		return nil, openai.BadRequest("", "the body cannot be read: %v", err)
 	}
 	q := new(createRequest)
 	if err := json.Unmarshal(body, q); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return nil, invalid(e.Field, "%s: a JSON %s is nothing that a batch is created with", e.Field, e.Value)
+			return nil, openai.BadRequest(e.Field, "%s: a JSON %s is nothing that a batch is created with", e.Field, e.Value)
 		}
-		return nil, invalid("", "the body is not a JSON object: %v", err)
+		return nil, openai.BadRequest("", "the body is not a JSON object: %v", err)
 	}
 	return q, nil
 }
@@ -73,7 +75,7 @@ func (s *Service) newRecord(owner string, q *createRequest) (*batchRecord, error
 		return nil, err
 	}
 	if !slices.Contains(Endpoints(), q.Endpoint) {
-		return nil, invalid("endpoint", "endpoint %.80q: want one of %s", q.Endpoint, strings.Join(Endpoints(), ", "))
+		return nil, openai.BadRequest("endpoint", "endpoint %.80q: want one of %s", q.Endpoint, strings.Join(Endpoints(), ", "))
 	}
 	if err := checkMetadata(q.Metadata); err != nil {
 		return nil, err
@@ -87,9 +89,9 @@ func (s *Service) newRecord(owner string, q *createRequest) (*batchRecord, error
 	f := s.store.file(owner, q.InputFileID)
 	switch {
 	case f == nil:
-		return nil, invalid("input_file_id", "there is no file %.80q; upload it first", q.InputFileID)
+		return nil, openai.BadRequest("input_file_id", "there is no file %.80q; upload it first", q.InputFileID)
 	case f.Purpose != purposeInput:
-		return nil, invalid("input_file_id", "the file %s has the purpose %s; a batch's input has %s", f.ID, f.Purpose, purposeInput)
+		return nil, openai.BadRequest("input_file_id", "the file %s has the purpose %s; a batch's input has %s", f.ID, f.Purpose, purposeInput)
 	case s.countOpen(owner) >= s.Limits.Batches:
 		return nil, tooMuch("too_many_batches", "%d batches have not ended yet, the most that one key may have", s.Limits.Batches)
 	}
@@ -120,18 +122,18 @@ func window(text string) (hours int64, err error) {
 	number, ok := strings.CutSuffix(text, "h")
 	hours, parse := strconv.ParseInt(number, 10, 64)
 	if !ok || parse != nil || hours < 1 || hours > maxWindow {
-		return 0, invalid("completion_window", "completion_window %.20q: want hours, from 1h to %dh; 24h is usual", text, maxWindow)
+		return 0, openai.BadRequest("completion_window", "completion_window %.20q: want hours, from 1h to %dh; 24h is usual", text, maxWindow)
 	}
 	return hours, nil
 }
 
 func checkMetadata(m map[string]string) error {
 	if len(m) > maxMetadata {
-		return invalid("metadata", "metadata: at most %d members", maxMetadata)
+		return openai.BadRequest("metadata", "metadata: at most %d members", maxMetadata)
 	}
 	for name, value := range m {
 		if len([]rune(name)) > maxMetadataKey || len([]rune(value)) > maxMetadataValue {
-			return invalid("metadata", "metadata: names of at most %d and values of at most %d characters", maxMetadataKey, maxMetadataValue)
+			return openai.BadRequest("metadata", "metadata: names of at most %d and values of at most %d characters", maxMetadataKey, maxMetadataValue)
 		}
 	}
 	return nil
@@ -185,7 +187,7 @@ func (s *Service) cancel(w http.ResponseWriter, r *http.Request) {
 	j := s.job(id)
 	if j == nil || !j.cancelNow() {
 		status := s.current(record).Status
-		e := invalid("", "the batch %s is %s and cannot be cancelled any more", id, status)
+		e := openai.BadRequest("", "the batch %s is %s and cannot be cancelled any more", id, status)
 		s.refuse(w, r, e)
 		return
 	}

@@ -20,7 +20,7 @@ func (s *Service) listFiles(w http.ResponseWriter, r *http.Request) {
 	case "", "desc":
 		slices.Reverse(list)
 	default:
-		s.refuse(w, r, invalid("order", "order %.20q: want asc or desc", order))
+		s.refuse(w, r, openai.BadRequest("order", "order %.20q: want asc or desc", order))
 		return
 	}
 	files := make([]File, len(list))
@@ -91,7 +91,7 @@ func (s *Service) deleteFile(w http.ResponseWriter, r *http.Request) {
 
 // tooMuch refuses what would pass a limit that deleting files helps against.
 func tooMuch(code, format string, args ...any) *openai.Error {
-	e := invalid("", format, args...)
+	e := openai.BadRequest("", format, args...)
 	e.Code = code
 	return e
 }

@@ -44,12 +44,6 @@ func (s *Service) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	send(w, e.Status, e.JSON())
 }
 
-func invalid(param, format string, args ...any) *openai.Error {
-	return &openai.Error{
-		Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...),
-	}
-}
-
 func missing(what, id string) *openai.Error {
 	return &openai.Error{
 		Status: http.StatusNotFound, Type: "invalid_request_error", Param: "id", Message: fmt.Sprintf("there is no %s %.80q", what, id),
@@ -80,7 +74,7 @@ func cut[T any](r *http.Request, list []T, id func(T) string, usual, most int) (
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > most {
-			return nil, invalid("limit", "limit %.20q: want a number from 1 to %d", text, most)
+			return nil, openai.BadRequest("limit", "limit %.20q: want a number from 1 to %d", text, most)
 		}
 		limit = n
 	}
@@ -90,7 +84,7 @@ func cut[T any](r *http.Request, list []T, id func(T) string, usual, most int) (
 			at++
 		}
 		if at == len(list) {
-			return nil, invalid("after", "there is nothing with the id %.80q to list after", after)
+			return nil, openai.BadRequest("after", "there is nothing with the id %.80q to list after", after)
 		}
 		list = list[at+1:]
 	}

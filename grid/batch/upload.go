@@ -48,7 +48,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, owner string) 
 	}
 	form, err := r.MultipartReader()
 	if err != nil {
-		return nil, invalid("file", "upload a file as multipart/form-data: %v", err)
+		return nil, openai.BadRequest("file", "upload a file as multipart/form-data: %v", err)
 	}
 	now := s.Now()
 	u := &uploading{service: s, fields: map[string]string{}, record: fileRecord{
@@ -92,7 +92,7 @@ func (u *uploading) read(ctx context.Context, form *multipart.Reader) error {
 		case err != nil:
 			return u.cutOff(err)
 		case part.FormName() == "file" && u.part != nil:
-			return invalid("file", "the form has two files")
+			return openai.BadRequest("file", "the form has two files")
 		case part.FormName() == "file":
 			err = u.readFile(ctx, part)
 		default:
@@ -102,11 +102,11 @@ func (u *uploading) read(ctx context.Context, form *multipart.Reader) error {
 			return err
 		}
 	}
-	return invalid("", "the form has more than %d parts", maxParts)
+	return openai.BadRequest("", "the form has more than %d parts", maxParts)
 }
 
 func (u *uploading) cutOff(err error) error {
-	return invalid("file", "the form cannot be read: %v", err)
+	return openai.BadRequest("file", "the form cannot be read: %v", err)
 }
 
 func (u *uploading) readField(part *multipart.Part) error {
@@ -115,7 +115,7 @@ func (u *uploading) readField(part *multipart.Part) error {
 	case err != nil:
 		return u.cutOff(err)
 	case len(text) > maxField:
-		return invalid("", "the form's member %.80q is too long", part.FormName())
+		return openai.BadRequest("", "the form's member %.80q is too long", part.FormName())
 	}
 	u.fields[part.FormName()] = string(text)
 	return nil
@@ -180,11 +180,11 @@ func (u *uploading) fill(now time.Time) error {
 	purpose, given := u.fields["purpose"]
 	switch {
 	case !given:
-		return invalid("purpose", "the form has no purpose; for a batch it is \"batch\"")
+		return openai.BadRequest("purpose", "the form has no purpose; for a batch it is \"batch\"")
 	case purpose != purposeInput:
-		return invalid("purpose", "purpose %.40q: this router takes files for batches only, whose purpose is \"batch\"", purpose)
+		return openai.BadRequest("purpose", "purpose %.40q: this router takes files for batches only, whose purpose is \"batch\"", purpose)
 	case u.part == nil:
-		return invalid("file", "the form has no file")
+		return openai.BadRequest("file", "the form has no file")
 	}
 	u.record.Purpose = purpose
 	lives, err := lifetime(u.fields["expires_after[anchor]"], u.fields["expires_after[seconds]"])
@@ -198,11 +198,11 @@ func lifetime(anchor, seconds string) (int64, error) {
 		return month, nil
 	}
 	if anchor != "created_at" {
-		return 0, invalid("expires_after.anchor", "expires_after: the anchor has to be created_at")
+		return 0, openai.BadRequest("expires_after.anchor", "expires_after: the anchor has to be created_at")
 	}
 	n, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil || n < 3600 || n > month {
-		return 0, invalid("expires_after.seconds", "expires_after: want from 3600 to %d seconds", month)
+		return 0, openai.BadRequest("expires_after.seconds", "expires_after: want from 3600 to %d seconds", month)
 	}
 	return n, nil
 }

@@ -107,11 +107,11 @@ func (b *backend) Receive(_ http.ResponseWriter, r *http.Request) (*grid.Order, 
 	}
 	metadata, err := grid.ParseMetadata(request.Value("metadata"))
 	if err != nil {
-		return nil, invalid("metadata", "%v", err)
+		return nil, openai.BadMember("metadata", "%v", err)
 	}
 	tier, err := grid.ParseTier(r.Header.Get(grid.TierHeader))
 	if err != nil {
-		return nil, invalid("tier", "%v", err)
+		return nil, openai.BadMember("tier", "%v", err)
 	}
 	if r.Header.Get(grid.TierHeader) == "" {
 		tier = grid.Batch

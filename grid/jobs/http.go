@@ -118,9 +118,9 @@ func (s *Service) onceOf(r *http.Request, o *grid.Order) ([]byte, *openai.Error)
 	case text == "":
 		return nil, nil
 	case len(text) > maxKey:
-		return nil, invalid(grid.IdempotencyHeader, "longer than %d bytes", maxKey)
+		return nil, openai.BadMember(grid.IdempotencyHeader, "longer than %d bytes", maxKey)
 	case o.Owner == "":
-		return nil, invalid(grid.IdempotencyHeader, "the request is not signed, so the key could be anybody's; sign it, or leave the key out")
+		return nil, openai.BadMember(grid.IdempotencyHeader, "the request is not signed, so the key could be anybody's; sign it, or leave the key out")
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "lobstah-job-v1\n%d\n%s\n%s", s.Side, o.Owner, text))
 	return sum[:], nil
@@ -135,20 +135,14 @@ func checkOrder(o *grid.Order, maxBody int) *openai.Error {
 		}
 	}
 	if len(o.Metadata) > maxPairs {
-		return invalid("metadata", "more than %d members", maxPairs)
+		return openai.BadMember("metadata", "more than %d members", maxPairs)
 	}
 	for name, value := range o.Metadata {
 		if len(name) > maxName || len(value) > maxValue {
-			return invalid("metadata", "%.80q: a name has at most %d bytes, a value %d", name, maxName, maxValue)
+			return openai.BadMember("metadata", "%.80q: a name has at most %d bytes, a value %d", name, maxName, maxValue)
 		}
 	}
 	return nil
-}
-
-func invalid(param, format string, args ...any) *openai.Error {
-	return &openai.Error{
-		Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: param + ": " + fmt.Sprintf(format, args...),
-	}
 }
 
 // lookUp returns a job if who asks may know of it.
@@ -244,7 +238,7 @@ func waitOf(r *http.Request) (time.Duration, *openai.Error) {
 	}
 	seconds, err := strconv.Atoi(text)
 	if err != nil || seconds < 0 {
-		return 0, invalid("wait", "want a number of seconds")
+		return 0, openai.BadMember("wait", "want a number of seconds")
 	}
 	return min(time.Duration(min(seconds, 3600))*time.Second, maxWait), nil
 }

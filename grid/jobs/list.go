@@ -56,7 +56,7 @@ func (s *Service) pageOf(r *http.Request, asker grid.Asker) (page, *openai.Error
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return p, invalid("limit", "want a number from 1 to %d", maxPage)
+			return p, openai.BadMember("limit", "want a number from 1 to %d", maxPage)
 		}
 		p.limit = min(n, maxPage)
 	}
@@ -67,7 +67,7 @@ func (s *Service) pageOf(r *http.Request, asker grid.Asker) (page, *openai.Error
 			}
 		}
 		if p.status == 0 {
-			return p, invalid("status", "want queued, running, done or error")
+			return p, openai.BadMember("status", "want queued, running, done or error")
 		}
 	}
 	if after := q.Get("after"); after != "" {

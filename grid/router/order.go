@@ -37,11 +37,11 @@ func (rt *Router) Receive(w http.ResponseWriter, r *http.Request) (*grid.Order, 
 		}
 	}
 	if messages := bytes.TrimSpace(request.Value("messages")); len(messages) == 0 || messages[0] != '[' {
-		return nil, badMember("messages", "want an array; a job is a chat completion")
+		return nil, openai.BadMember("messages", "want an array; a job is a chat completion")
 	}
 	metadata, err := grid.ParseMetadata(request.Value("metadata"))
 	if err != nil {
-		return nil, badMember("metadata", err.Error())
+		return nil, openai.BadMember("metadata", "%v", err)
 	}
 	pinned, only := rt.roster.sync(rt.Peers.List()).pin(request)
 	text, err := json.Marshal(seal{only})
@@ -60,10 +60,6 @@ func (rt *Router) Receive(w http.ResponseWriter, r *http.Request) (*grid.Order, 
 // A seal is what a router has to know of an order beside what all know.
 type seal struct {
 	Only key.ID `json:"only,omitzero"` // the peer that the client insists on
-}
-
-func badMember(name, message string) *openai.Error {
-	return &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: name, Message: name + ": " + message}
 }
 
 // offered refuses a model that nobody will ever have, as far as one can tell.

@@ -67,7 +67,7 @@ func tierOf(r *http.Request, d openai.Dialect) (grid.Tier, *openai.Error) {
 	}
 	tier, err := grid.ParseTier(text)
 	if err != nil {
-		return "", &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: grid.TierHeader, Message: grid.TierHeader + ": " + err.Error()}
+		return "", openai.BadMember(grid.TierHeader, "%v", err)
 	}
 	return tier, nil
 }

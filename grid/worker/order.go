@@ -55,11 +55,11 @@ func (w *Worker) Receive(rw http.ResponseWriter, r *http.Request) (*grid.Order, 
 // order is a job that was read, to be kept.
 func (j *job) order() (*grid.Order, *openai.Error) {
 	if messages := bytes.TrimSpace(j.request.Value("messages")); len(messages) == 0 || messages[0] != '[' {
-		return nil, badMember("messages", "want an array; a job is a chat completion")
+		return nil, openai.BadMember("messages", "want an array; a job is a chat completion")
 	}
 	metadata, err := grid.ParseMetadata(j.request.Value("metadata"))
 	if err != nil {
-		return nil, badMember("metadata", err.Error())
+		return nil, openai.BadMember("metadata", "%v", err)
 	}
 	s := seal{How: j.claim.how, Local: j.claim.local, Addr: j.addr.String(), Proof: j.claim.header, Path: j.path}
 	o := &grid.Order{
@@ -77,10 +77,6 @@ func (j *job) order() (*grid.Order, *openai.Error) {
 		panic(err) // texts and numbers
 	}
 	return o, nil
-}
-
-func badMember(name, message string) *openai.Error {
-	return &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: name, Message: name + ": " + message}
 }
 
 // owner is who may ask about a requester's job: whoever has its key; where none

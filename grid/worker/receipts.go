@@ -125,7 +125,7 @@ func (w *Worker) serveReceipts(r *http.Request) (*receiptPage, *openai.Error) {
 	}
 	after, err := strconv.ParseInt(cmp.Or(r.URL.Query().Get("since"), "0"), 10, 64)
 	if err != nil || after < 0 {
-		return nil, &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: "since", Message: "since: want a sequence number, 0 for all"}
+		return nil, openai.BadMember("since", "want a sequence number, 0 for all")
 	}
 	list, next, err := w.config.Ledger.Since(r.Context(), c.id, after, pageSize)
 	if err != nil {

@@ -168,7 +168,7 @@ func tierOf(r *http.Request, unless grid.Tier) (grid.Tier, *openai.Error) {
 	}
 	tier, err := grid.ParseTier(text)
 	if err != nil {
-		return "", &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: grid.TierHeader, Message: grid.TierHeader + ": " + err.Error()}
+		return "", openai.BadMember(grid.TierHeader, "%v", err)
 	}
 	return tier, nil
 }
@@ -179,10 +179,7 @@ func parse(body []byte) (*openai.Request, *openai.Error) {
 		return nil, asError(err, http.StatusBadRequest)
 	}
 	if len(request.Model) > maxModelName {
-		return nil, &openai.Error{
-			Status: http.StatusBadRequest, Type: "invalid_request_error", Param: "model",
-			Message: fmt.Sprintf("model: longer than %d bytes", maxModelName),
-		}
+		return nil, openai.BadMember("model", "longer than %d bytes", maxModelName)
 	}
 	return request, nil
 }

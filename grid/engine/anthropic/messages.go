@@ -62,7 +62,7 @@ func (r *request) addMessages(list []chatMessage) *openai.Error {
 		case "tool", "function":
 			r.add("user", []block{{Type: "tool_result", ToolUseID: m.ToolCallID, Content: blocks}})
 		default:
-			return refused("messages", "messages[%d]: unknown role %.40q", i, m.Role)
+			return openai.BadRequest("messages", "messages[%d]: unknown role %.40q", i, m.Role)
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func (m *chatMessage) blocks(at int) ([]block, *openai.Error) {
 		}
 		var object map[string]json.RawMessage
 		if json.Unmarshal(input, &object) != nil || object == nil {
-			return nil, refused("messages", "messages[%d]: the arguments of the call %.80q are no JSON object", at, call.ID)
+			return nil, openai.BadRequest("messages", "messages[%d]: the arguments of the call %.80q are no JSON object", at, call.ID)
 		}
 		blocks = append(blocks, block{Type: "tool_use", ID: call.ID, Name: call.Function.Name, Input: input})
 	}
@@ -113,7 +113,7 @@ func content(raw json.RawMessage, at int) ([]block, *openai.Error) {
 	}
 	var parts []part
 	if json.Unmarshal(raw, &parts) != nil {
-		return nil, refused("messages", "messages[%d].content: want a string or an array of parts", at)
+		return nil, openai.BadRequest("messages", "messages[%d].content: want a string or an array of parts", at)
 	}
 	var blocks []block
 	for _, p := range parts {
@@ -125,10 +125,10 @@ func content(raw json.RawMessage, at int) ([]block, *openai.Error) {
 		case "file":
 			blocks = append(blocks, block{Type: "document", Source: sourceOf(p.File.Data)})
 		default:
-			return nil, refused("messages", "messages[%d].content: a part of type %.40q cannot be carried over", at, p.Type)
+			return nil, openai.BadRequest("messages", "messages[%d].content: a part of type %.40q cannot be carried over", at, p.Type)
 		}
 		if last := len(blocks) - 1; last >= 0 && blocks[last].Type != "text" && blocks[last].Source == nil {
-			return nil, refused("messages", "messages[%d].content: want a data: URL in base64 or an https: one", at)
+			return nil, openai.BadRequest("messages", "messages[%d].content: want a data: URL in base64 or an https: one", at)
 		}
 	}
 	return blocks, nil

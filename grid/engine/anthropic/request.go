@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"strings"
 
 	"lobstah/openai"
@@ -127,7 +125,7 @@ type format struct {
 func translate(body []byte) (*request, *openai.Error) {
 	var in completion
 	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, refused("", "the request cannot be read: %v", err)
+		return nil, openai.BadRequest("", "the request cannot be read: %v", err)
 	}
 	if err := in.unsupported(); err != nil {
 		return nil, err
@@ -159,11 +157,11 @@ func translate(body []byte) (*request, *openai.Error) {
 func (c *completion) unsupported() *openai.Error {
 	switch {
 	case c.N > 1:
-		return refused("n", "Anthropic's models give one choice; ask n times")
+		return openai.BadRequest("n", "Anthropic's models give one choice; ask n times")
 	case c.Logprobs:
-		return refused("logprobs", "Anthropic's models tell no log probabilities")
+		return openai.BadRequest("logprobs", "Anthropic's models tell no log probabilities")
 	case len(c.Modalities) > 1 || len(c.Modalities) == 1 && c.Modalities[0] != "text":
-		return refused("modalities", "Anthropic's models answer with text only")
+		return openai.BadRequest("modalities", "Anthropic's models answer with text only")
 	}
 	return nil
 }
@@ -178,7 +176,7 @@ func stops(raw json.RawMessage) ([]string, *openai.Error) {
 	}
 	var list []string
 	if json.Unmarshal(raw, &list) != nil {
-		return nil, refused("stop", "want a string or an array of strings")
+		return nil, openai.BadRequest("stop", "want a string or an array of strings")
 	}
 	return list, nil
 }
@@ -186,7 +184,7 @@ func stops(raw json.RawMessage) ([]string, *openai.Error) {
 func (r *request) addTools(in *completion) *openai.Error {
 	for i, t := range in.Tools {
 		if t.Type != "function" {
-			return refused("tools", "tools[%d]: a tool of type %.40q cannot be carried over; want function", i, t.Type)
+			return openai.BadRequest("tools", "tools[%d]: a tool of type %.40q cannot be carried over; want function", i, t.Type)
 		}
 		f := t.Function
 		if isNull(f.Parameters) {
@@ -216,7 +214,7 @@ func toolChoice(raw json.RawMessage) (*choice, *openai.Error) {
 	if json.Unmarshal(raw, &word) == nil {
 		kind, ok := map[string]string{"auto": "auto", "none": "none", "required": "any"}[word]
 		if !ok {
-			return nil, refused("tool_choice", "want auto, none, required or a function")
+			return nil, openai.BadRequest("tool_choice", "want auto, none, required or a function")
 		}
 		return &choice{Type: kind}, nil
 	}
@@ -226,7 +224,7 @@ func toolChoice(raw json.RawMessage) (*choice, *openai.Error) {
 		} `json:"function"`
 	}
 	if json.Unmarshal(raw, &named) != nil || named.Function.Name == "" {
-		return nil, refused("tool_choice", "want auto, none, required or a function")
+		return nil, openai.BadRequest("tool_choice", "want auto, none, required or a function")
 	}
 	return &choice{Type: "tool", Name: named.Function.Name}, nil
 }
@@ -238,11 +236,11 @@ func (r *request) shape(f *format) *openai.Error {
 	case f.Type == "json_object":
 		r.addSystem("Answer with one JSON object and nothing else, no code fence.")
 	case f.Type != "json_schema":
-		return refused("response_format", "want text, json_object or json_schema")
+		return openai.BadRequest("response_format", "want text, json_object or json_schema")
 	case isNull(f.Schema.Schema):
-		return refused("response_format", "json_schema has no schema")
+		return openai.BadRequest("response_format", "json_schema has no schema")
 	case len(r.Tools) > 0:
-		return refused("response_format", "a json_schema together with tools cannot be carried over to Anthropic's API")
+		return openai.BadRequest("response_format", "a json_schema together with tools cannot be carried over to Anthropic's API")
 	default:
 		r.structured = true
 		description := cmp.Or(f.Schema.Description, "Give the answer.")
@@ -258,10 +256,4 @@ func (r *request) addSystem(text string) {
 
 func isNull(raw json.RawMessage) bool {
 	return len(raw) == 0 || bytes.Equal(raw, []byte("null"))
-}
-
-func refused(param, format string, args ...any) *openai.Error {
-	return &openai.Error{
-		Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...),
-	}
 }

@@ -81,7 +81,7 @@ func (h *Handler) chat(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if h.model.template == nil {
-		return badRequest("messages", "the model's chat template is none that the embedded engine knows; use /v1/completions, or serve the file with llama-server")
+		return openai.BadRequest("messages", "the model's chat template is none that the embedded engine knows; use /v1/completions, or serve the file with llama-server")
 	}
 	messages, err := req.conversation()
 	if err != nil {
@@ -89,7 +89,7 @@ func (h *Handler) chat(w http.ResponseWriter, r *http.Request) error {
 	}
 	p, err := h.model.template.apply(messages)
 	if err != nil {
-		return badRequest("messages", "%v", err)
+		return openai.BadRequest("messages", "%v", err)
 	}
 	prompt, err := h.encode(p)
 	if err != nil {
@@ -120,7 +120,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) (*request, err
 		return nil, err
 	}
 	if h.model.config.pooled {
-		return nil, badRequest("model", "%s is an embedding model: use /v1/embeddings", h.model.id)
+		return nil, openai.BadRequest("model", "%s is an embedding model: use /v1/embeddings", h.model.id)
 	}
 	return req, req.check()
 }

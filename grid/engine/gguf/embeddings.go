@@ -29,17 +29,17 @@ func (r *embeddingRequest) texts() ([]string, error) {
 	}
 	var list []string
 	if json.Unmarshal(r.Input, &list) != nil || len(list) == 0 || len(list) > maxInputs {
-		return nil, badRequest("input", "input: want a string or an array of 1 to %d strings", maxInputs)
+		return nil, openai.BadRequest("input", "input: want a string or an array of 1 to %d strings", maxInputs)
 	}
 	return list, nil
 }
 
 func (r *embeddingRequest) check() error {
 	if r.Dimensions != nil {
-		return badRequest("dimensions", "dimensions: the embedded engine cannot shorten embeddings")
+		return openai.BadRequest("dimensions", "dimensions: the embedded engine cannot shorten embeddings")
 	}
 	if r.Format != "" && r.Format != "float" && r.Format != "base64" {
-		return badRequest("encoding_format", "encoding_format: want float or base64")
+		return openai.BadRequest("encoding_format", "encoding_format: want float or base64")
 	}
 	return nil
 }

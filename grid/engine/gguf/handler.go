@@ -90,10 +90,6 @@ func refuse(w http.ResponseWriter, e *openai.Error) {
 	w.Write(e.JSON()) //nolint:errcheck // a client that is gone needs no answer
 }
 
-func badRequest(param, format string, args ...any) *openai.Error {
-	return &openai.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: fmt.Sprintf(format, args...)}
-}
-
 // reply sends a whole answer.
 func reply(w http.ResponseWriter, v any) error {
 	body, err := encode(v)
@@ -128,13 +124,13 @@ func receive(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	err = json.Unmarshal(body, v)
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return badRequest(e.Field, "%s: a %s cannot stand here", cmp.Or(e.Field, "the body"), e.Value)
+		return openai.BadRequest(e.Field, "%s: a %s cannot stand here", cmp.Or(e.Field, "the body"), e.Value)
 	}
 	if e, ok := errors.AsType[*openai.Error](err); ok {
 		return e
 	}
 	if err != nil {
-		return badRequest("", "the body is not JSON: %v", err)
+		return openai.BadRequest("", "the body is not JSON: %v", err)
 	}
 	return nil
 }

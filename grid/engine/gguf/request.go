@@ -67,7 +67,7 @@ func (s *stopTexts) UnmarshalJSON(data []byte) error {
 			return err
 		}
 	} else if json.Unmarshal(data, &list) != nil {
-		return badRequest("stop", "stop: want a string or an array of strings")
+		return openai.BadRequest("stop", "stop: want a string or an array of strings")
 	}
 	for _, text := range list {
 		if text != "" {
@@ -87,7 +87,7 @@ type wireMessage struct {
 func (m wireMessage) text(index int) (string, error) {
 	param := fmt.Sprintf("messages[%d].content", index)
 	if len(m.ToolCalls) > 0 {
-		return "", badRequest(fmt.Sprintf("messages[%d].tool_calls", index), "the embedded engine does not know tools")
+		return "", openai.BadRequest(fmt.Sprintf("messages[%d].tool_calls", index), "the embedded engine does not know tools")
 	}
 	if isNull(m.Content) {
 		return "", nil
@@ -98,12 +98,12 @@ func (m wireMessage) text(index int) (string, error) {
 	}
 	var parts []struct{ Type, Text string }
 	if json.Unmarshal(m.Content, &parts) != nil {
-		return "", badRequest(param, "%s: want a string or an array of text parts", param)
+		return "", openai.BadRequest(param, "%s: want a string or an array of text parts", param)
 	}
 	var all strings.Builder
 	for _, part := range parts {
 		if part.Type != "text" {
-			return "", badRequest(param, "%s: the embedded engine reads text only, not %.40q", param, part.Type)
+			return "", openai.BadRequest(param, "%s: the embedded engine reads text only, not %.40q", param, part.Type)
 		}
 		all.WriteString(part.Text)
 	}
@@ -115,7 +115,7 @@ func isNull(raw json.RawMessage) bool { return len(raw) == 0 || bytes.Equal(raw,
 // conversation is the messages in the roles that templates know.
 func (r *request) conversation() ([]message, error) {
 	if len(r.Messages) == 0 {
-		return nil, badRequest("messages", "messages: want at least one")
+		return nil, openai.BadRequest("messages", "messages: want at least one")
 	}
 	out := make([]message, len(r.Messages))
 	for i, m := range r.Messages {
@@ -151,7 +151,7 @@ func (r *request) check() error {
 		{"suffix", r.Suffix != ""},
 	} {
 		if refused.asked {
-			return badRequest(refused.param, "%s: the embedded engine does not support this value; leave it out, or use a larger engine such as llama-server", refused.param)
+			return openai.BadRequest(refused.param, "%s: the embedded engine does not support this value; leave it out, or use a larger engine such as llama-server", refused.param)
 		}
 	}
 	return nil
@@ -163,18 +163,18 @@ func (r *request) order(prompt []int, room int) (order, error) {
 	o := order{prompt: prompt, most: room, stops: r.Stop, endless: r.IgnoreEOS}
 	for _, limit := range []*int{r.MaxTokens, r.MaxCompletionTokens} {
 		if limit != nil && *limit < 1 {
-			return o, badRequest("max_tokens", "max_tokens: want 1 or more")
+			return o, openai.BadRequest("max_tokens", "max_tokens: want 1 or more")
 		}
 		if limit != nil {
 			o.most = min(o.most, *limit)
 		}
 	}
 	if len(r.Stop) > maxStops {
-		return o, badRequest("stop", "stop: want at most %d texts", maxStops)
+		return o, openai.BadRequest("stop", "stop: want at most %d texts", maxStops)
 	}
 	for _, text := range r.Stop {
 		if len(text) > maxStopText {
-			return o, badRequest("stop", "stop: want texts of at most %d bytes", maxStopText)
+			return o, openai.BadRequest("stop", "stop: want texts of at most %d bytes", maxStopText)
 		}
 	}
 	var err error
@@ -207,7 +207,7 @@ func (r *request) sampling() (sampling, error) {
 		{"presence_penalty", s.presencePenalty, -2, 2},
 	} {
 		if number.value < number.least || number.value > number.most {
-			return s, badRequest(number.param, "%s: want a number from %v to %v", number.param, number.least, number.most)
+			return s, openai.BadRequest(number.param, "%s: want a number from %v to %v", number.param, number.least, number.most)
 		}
 	}
 	return s, r.readBias(&s)
@@ -218,13 +218,13 @@ func (r *request) readBias(s *sampling) error {
 		return nil
 	}
 	if len(r.LogitBias) > maxBiases {
-		return badRequest("logit_bias", "logit_bias: want at most %d tokens", maxBiases)
+		return openai.BadRequest("logit_bias", "logit_bias: want at most %d tokens", maxBiases)
 	}
 	s.bias = make(map[int]float64, len(r.LogitBias))
 	for name, bias := range r.LogitBias {
 		token, err := strconv.Atoi(name)
 		if err != nil || token < 0 || bias < -100 || bias > 100 {
-			return badRequest("logit_bias", "logit_bias: want token ids with numbers from -100 to 100, not %.20q: %v", name, bias)
+			return openai.BadRequest("logit_bias", "logit_bias: want token ids with numbers from -100 to 100, not %.20q: %v", name, bias)
 		}
 		s.bias[token] = bias
 	}
@@ -244,11 +244,11 @@ func (h *Handler) promptOf(raw json.RawMessage) ([]int, error) {
 	}
 	var tokens []int
 	if json.Unmarshal(raw, &tokens) != nil || len(tokens) == 0 {
-		return nil, badRequest("prompt", "prompt: want a string or an array of tokens, and one of them only")
+		return nil, openai.BadRequest("prompt", "prompt: want a string or an array of tokens, and one of them only")
 	}
 	for _, token := range tokens {
 		if token < 0 || token >= h.model.config.vocabulary {
-			return nil, badRequest("prompt", "prompt: there is no token %d", token)
+			return nil, openai.BadRequest("prompt", "prompt: there is no token %d", token)
 		}
 	}
 	return tokens, h.fits(len(tokens))
@@ -261,7 +261,7 @@ func (h *Handler) encode(p *passage) ([]int, error) {
 	}
 	tokens := h.model.tokens.encode(p)
 	if len(tokens) == 0 {
-		return nil, badRequest("prompt", "the prompt is empty")
+		return nil, openai.BadRequest("prompt", "the prompt is empty")
 	}
 	return tokens, h.fits(len(tokens))
 }
