@@ -148,6 +148,7 @@ func (p *program) runFile(ctx context.Context, shell *flow.Shell, file string, f
 			return p.badArgs(f)
 		}
 	}
+	p.warnArgs(file, given)
 	if f.dryRun {
 		return p.finishPlan(ctx, f, p.planFile(shell, file, given))
 	}
@@ -158,6 +159,24 @@ func (p *program) runFile(ctx context.Context, shell *flow.Shell, file string, f
 		err = p.printWorkflow(o)
 	}
 	return p.fail(ctx, f.tool(), readable(err))
+}
+
+// warnArgs tells a person of arguments that were forgotten or misspelt, which a run takes for empty ones and for additions.
+func (p *program) warnArgs(file string, given value.Value) {
+	if !p.verbose() {
+		return
+	}
+	f, err := workflow.Load(file)
+	if err != nil {
+		return // the run says so
+	}
+	missing, unknown := f.Unmet(given)
+	for _, name := range missing {
+		p.complain(exitOK, "warning: the argument %s has no value: give one in --args-json, or a default in the file", value.VisibleLine(name))
+	}
+	for _, name := range unknown {
+		p.complain(exitOK, "warning: the file names no argument %s", value.VisibleLine(name))
+	}
 }
 
 func (p *program) planFile(shell *flow.Shell, file string, given value.Value) error {

@@ -19,6 +19,31 @@ func resolveArgs(f *File, provided value.Value) value.Value {
 	return b.Value()
 }
 
+// Unmet compares what is given with what the file names: the arguments that have no value then, and what is given under other names, with a
+// hint where one was probably meant. A run takes both as they are.
+func (f *File) Unmet(provided value.Value) (missing, unknown []string) {
+	if len(f.Args) == 0 {
+		return nil, nil
+	}
+	named := map[string]bool{}
+	given, _ := resolveArgs(f, provided).AsObject()
+	for _, a := range f.Args {
+		named[a.Name] = true
+		if !given.Has(a.Name) {
+			missing = append(missing, a.Name)
+		}
+	}
+	for _, name := range given.Keys() {
+		if !named[name] {
+			if hint := didYouMean(name, named); hint != "" {
+				name += " (" + hint + ")"
+			}
+			unknown = append(unknown, name)
+		}
+	}
+	return missing, unknown
+}
+
 func spread(b *value.Builder, v value.Value) {
 	switch v.Kind() {
 	case value.KindObject:
