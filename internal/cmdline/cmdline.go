@@ -59,6 +59,9 @@ func (p *Program) Misuse(parser *kong.Kong, args []string, err error) error {
 	command := p.Name
 	if e, ok := errors.AsType[*kong.ParseError](err); ok {
 		if node := e.Context.Selected(); node != nil {
+			if near := siblings(node, err); len(near) > 0 {
+				return cli.Hintf(cli.Usagef("%v", err), "did you mean: %s %s", p.Name, strings.Join(near, ", "+p.Name+" "))
+			}
 			command += " " + Path(node)
 		} else if unknown(parser, args[0]) {
 			err := cli.Usagef("unknown command: %s", args[0])
@@ -72,6 +75,24 @@ func (p *Program) Misuse(parser *kong.Kong, args []string, err error) error {
 		}
 	}
 	return cli.Hintf(cli.Usagef("%v", err), "%s --help shows how it is used", command)
+}
+
+// siblings lists commands beside one that stands for its group, such as list for
+// peers, that an argument which it does not take may mean.
+func siblings(node *kong.Node, err error) (near []string) {
+	argument, ok := strings.CutPrefix(err.Error(), "unexpected argument ")
+	group := node.Parent
+	if !ok || group == nil || group.DefaultCmd != node {
+		return nil
+	}
+	var list []string
+	for _, n := range group.Children {
+		list = append(list, n.Name)
+	}
+	for _, name := range cli.Nearest(argument, list) {
+		near = append(near, Path(group)+" "+name)
+	}
+	return near
 }
 
 func unknown(parser *kong.Kong, name string) bool {
