@@ -354,10 +354,11 @@ func TestEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t)
 	near, far := open(t, a, b)
+	full, _ := open(t, a, b)
 	blocked := make(chan error, 4)
 	go func() { _, err := near.Read(make([]byte, 1)); blocked <- err }()
 	go func() { _, err := far.Read(make([]byte, 1)); blocked <- err }()
-	go func() { _, err := near.Write(make([]byte, 4*Window)); blocked <- err }()
+	go func() { _, err := full.Write(make([]byte, 4*Window)); blocked <- err }()
 	go func() { _, err := b.Accept(context.Background()); blocked <- err }()
 	a.Close()
 	for range 4 {
