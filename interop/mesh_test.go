@@ -26,13 +26,14 @@ func TestMeshClients(t *testing.T) {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	office, home := t.TempDir(), t.TempDir()
+	heard := filepath.Join(t.TempDir(), "heard") // until it is there, the patient agent goes on
 	port, api, mcp := testport.Free(), testport.Free(), testport.Free()
 	const secret = "secret: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
 	configure(t, home, secret+fmt.Sprintf("nodeId: home\nproxyPort: %s\napiPort: %s\npeers: [{nodeId: office, url: ws://127.0.0.1:%s}]\n", testport.Free(), api, port))
 	configure(t, office, secret+fmt.Sprintf("nodeId: office\nlisten: true\nlistenHost: 127.0.0.1\nlistenPort: %s\nproxyPort: %s\n", port, testport.Free())+`agents:
   - {id: shouter, tags: [loud], command: [tr, a-z, A-Z]}
   - {id: broken, command: [sh, -c, "exit 4"]}
-toolProxy: {enabled: true, allow: [exec, read]}
+`+fmt.Sprintf("  - {id: patient, command: [sh, -c, 'tr a-z A-Z; until test -e \"$0\"; do sleep 0.05; done', %q]}\n", heard)+`toolProxy: {enabled: true, allow: [exec, read]}
 `)
 	background(t, program, "--home", office, "start")
 	background(t, program, "--home", home, "start")
@@ -56,7 +57,7 @@ toolProxy: {enabled: true, allow: [exec, read]}
 	})
 	cmd := exec.CommandContext(t.Context(), "node", "--test", "--test-timeout=120000", "mesh.mjs")
 	cmd.Dir = "js"
-	cmd.Env = append(os.Environ(), "CLAWMATRIX="+program, "HOME_NODE="+home, "MCP_URL=http://127.0.0.1:"+mcp+"/mcp",
+	cmd.Env = append(os.Environ(), "CLAWMATRIX="+program, "HOME_NODE="+home, "HEARD="+heard, "MCP_URL=http://127.0.0.1:"+mcp+"/mcp",
 		"A2A_URL=http://127.0.0.1:"+api+"/a2a", "API_TOKEN="+strings.TrimSpace(string(token)))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -1,6 +1,7 @@
 // The official clients of MCP and A2A against a real node of the mesh. Go starts
 // two nodes and says where they are; see mesh_test.go.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { ClientFactory, ClientFactoryOptions, DefaultAgentCardResolver, JsonRpcTransportFactory } from '@a2a-js/sdk/client';
@@ -8,7 +9,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
-const { CLAWMATRIX, HOME_NODE, MCP_URL, A2A_URL, API_TOKEN } = process.env;
+const { CLAWMATRIX, HOME_NODE, HEARD, MCP_URL, A2A_URL, API_TOKEN } = process.env;
 
 async function mcp(transport) {
   const client = new Client({ name: 'interop', version: '1' });
@@ -48,9 +49,13 @@ test('MCP: the seven tools', async () => {
 test('MCP: a hand-off with progress, a message, and an agent that is not there', async () => {
   const client = await stdio();
   const heard = [];
-  const done = await call(client, 'cluster_handoff', { target: 'shouter', task: 'quiet words' }, (p) => heard.push(p.message));
+  const listen = (p) => {
+    heard.push(p.message);
+    if (/QUIET WORDS/.test(heard.join(''))) writeFileSync(HEARD, ''); // for which the agent waits
+  };
+  const done = await call(client, 'cluster_handoff', { target: 'patient', task: 'quiet words' }, listen);
   assert.equal(done.failed, false, done.text);
-  assert.match(done.text, /^shouter@office answers:\n.*QUIET WORDS/s);
+  assert.match(done.text, /^patient@office answers:\n.*QUIET WORDS/s);
   assert.match(heard.join(''), /QUIET WORDS/);
 
   const sent = await call(client, 'cluster_send', { target: 'shouter@office', message: 'note' });
