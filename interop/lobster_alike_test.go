@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,11 +44,26 @@ func TestBothAnswerAlike(t *testing.T) {
 	for pipeline, items := range cases {
 		t.Run(pipeline, func(t *testing.T) {
 			t.Parallel()
+			if pipeline == "llm.invoke p" && routerHere() {
+				t.Skip("a router that runs on this machine would answer ours")
+			}
 			if want, got := printed(t, original, pipeline, items), printed(t, ours, pipeline, items); got != want {
 				t.Errorf("over %s\ngot  %s\nwant %s", items, got, want)
 			}
 		})
 	}
+}
+
+// routerHere reports whether something listens where routers of this machine do,
+// which llm.invoke asks when nothing else is named; the original knows none.
+func routerHere() bool {
+	for _, port := range []string{"17475", "19001"} {
+		if conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			conn.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // random is what differs between two runs.
