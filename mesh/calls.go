@@ -25,6 +25,15 @@ const (
 // caller's key, see [Caller]. There is one listener.
 func (n *Node) Listener() net.Listener { return n.listener }
 
+// Caller returns the key of the node that sent a request which was taken from a
+// [Node.Listener].
+func Caller(r *http.Request) (key.ID, error) {
+	if r.TLS == nil {
+		return key.ID{}, errors.New("the request did not come over the mesh")
+	}
+	return key.PeerID(*r.TLS)
+}
+
 type listener struct {
 	node     *Node
 	accepted chan net.Conn

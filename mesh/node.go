@@ -490,12 +490,3 @@ func (n *Node) linkIdentity() link.Identity {
 	defer n.mu.Unlock()
 	return link.Identity{Pair: n.cfg.Pair, Epoch: n.state.Epoch(), Secrets: n.secrets, Retired: n.retired, Pinned: n.Pinned}
 }
-
-// Caller returns the key of the node that sent a request which was taken from a
-// [Node.Listener].
-func Caller(r *http.Request) (key.ID, error) {
-	if r.TLS == nil {
-		return key.ID{}, errors.New("the request did not come over the mesh")
-	}
-	return key.PeerID(*r.TLS)
-}
